@@ -1,0 +1,118 @@
+package events
+
+import (
+	"math"
+)
+
+// Verb is what an operation does. A reader that meets a verb it does not know
+// can't enforce the record, must say so, and is not fresh.
+type Verb string
+
+// The verbs of this release.
+const (
+	Revoke  Verb = "revoke"
+	Restore Verb = "restore"
+)
+
+// Never is the Exp of what matters until it is restored.
+const Never = math.MaxUint32
+
+// Term says which of a target's tokens are revoked, and until when that has
+// to be remembered.
+type Term struct {
+	// Cutoff, for kinds that match by cutoff: tokens issued at or before it,
+	// in unix milliseconds, are revoked. Zero for outright kinds.
+	Cutoff int64 `json:"cutoff,omitzero"`
+	// Exp is the unix second at which no token that the term matches can be
+	// valid any more, or Never.
+	Exp uint32 `json:"exp,omitzero"`
+}
+
+// Join is what two terms say together: the higher cutoff, the later expiry.
+// It is commutative, associative and idempotent, so that duplicates and
+// reordering cannot take anything away.
+func (t Term) Join(u Term) Term {
+	return Term{Cutoff: max(t.Cutoff, u.Cutoff), Exp: max(t.Exp, u.Exp)}
+}
+
+// Live reports whether the term still matters at a unix second.
+func (t Term) Live(now int64) bool { return t.Exp == Never || int64(t.Exp) > now }
+
+// Op is one operation as the feed carries it: keys, no identifiers.
+type Op struct {
+	Verb Verb `json:"op"`
+	Key  Key  `json:"k"`
+	Kind Kind `json:"kind"`
+	// Term is what a revoke adds. A restore has none.
+	Term
+	ID ID `json:"id"`
+	// Left is what other revocations still say about the target after a
+	// restore; nil if nothing. It replaces what was known about the key,
+	// and is right because the hub appends a restore only at the very
+	// position at which it computed Left.
+	Left *Term `json:"left,omitzero"`
+}
+
+// Reason is why something was revoked or restored: one word of a fixed list.
+type Reason string
+
+// The reasons. A revocation for Compromised is not restored unless forced.
+const (
+	Logout         Reason = "logout"
+	PasswordChange Reason = "password_change"
+	Compromised    Reason = "compromised"
+	RotationReuse  Reason = "rotation_reuse"
+	Policy         Reason = "policy"
+	Offboarding    Reason = "offboarding"
+	Admin          Reason = "admin"
+	Other          Reason = "other"
+)
+
+// Reasons lists the reasons.
+func Reasons() []Reason {
+	return []Reason{Logout, PasswordChange, Compromised, RotationReuse, Policy, Offboarding, Admin, Other}
+}
+
+// AuditOp is one operation in full, as the audit part keeps it.
+type AuditOp struct {
+	Verb   Verb   `json:"op"`
+	ID     ID     `json:"id"`
+	Target Target `json:"target"`
+	// Cutoff is set for kinds that match by cutoff.
+	Cutoff Time `json:"cutoff,omitzero"`
+	// ExpiresAt is what the caller said about a single token's exp, if anything.
+	ExpiresAt Time `json:"expires_at,omitzero"`
+	// RetainUntil is Term.Exp as a time; zero for Never, and on a restore.
+	RetainUntil Time   `json:"retain_until,omitzero"`
+	Reason      Reason `json:"reason"`
+	Note        string `json:"note,omitzero"`
+	// Actor is the name of the credential that asked.
+	Actor string `json:"actor"`
+	// Source is the door it came through, such as "api".
+	Source string `json:"source"`
+	// Forced says that a restore overrode the protection of Compromised.
+	Forced bool `json:"forced,omitzero"`
+	// Request is set on the first operation of a request that carried an
+	// Idempotency-Key.
+	Request *Request `json:"request,omitzero"`
+}
+
+// Term is what the operation, a revoke, says about its target.
+func (a AuditOp) Term() Term {
+	t := Term{Cutoff: int64(a.Cutoff), Exp: Never}
+	if a.RetainUntil != 0 {
+		t.Exp = uint32(a.RetainUntil / 1000)
+	}
+	return t
+}
+
+// Request remembers a request that may be sent again.
+type Request struct {
+	// Key is a hash of who asked and of the Idempotency-Key.
+	Key Key `json:"key"`
+	// Body is a hash of what was asked. The same key with another body is
+	// a mistake of the caller's.
+	Body Key `json:"body"`
+	// Ops is how many operations, from this one on, the request made.
+	Ops int `json:"ops"`
+}
