@@ -1,0 +1,332 @@
+package events
+
+import (
+	"iter"
+	"sync/atomic"
+)
+
+const (
+	shardBits = 8
+	numShards = 1 << shardBits
+)
+
+// LiveSet is the fold of a feed's operations: for each key, the Term that
+// they leave. It is complete and exact, and has no clock: who asks says what
+// time it is.
+//
+// One goroutine at a time may call the methods that change it (Apply, Join,
+// Sweep); any number may call Match, Lookup and Len meanwhile. Those take no
+// lock, allocate nothing, and see each change whole: either before it or
+// after it.
+type LiveSet struct {
+	stores [numKinds]store
+}
+
+// NewLiveSet returns an empty set.
+func NewLiveSet() *LiveSet {
+	s := new(LiveSet)
+	for _, k := range Kinds() {
+		s.stores[k].due = make(map[uint32]int)
+	}
+	return s
+}
+
+// Verdict says which revocation matched a token.
+type Verdict struct {
+	Kind Kind
+	Key  Key
+	Term Term
+}
+
+// Match reports whether any live term matches a token, given its keys and its
+// time of issue in unix milliseconds (0 if it has none), at a unix second.
+// The work is one look-up for each kind that the token has a key of and of
+// which anything is revoked, however much that is.
+func (s *LiveSet) Match(keys *Keys, issuedAt, now int64) (Verdict, bool) {
+	for _, k := range checkOrder {
+		if keys.has&(1<<k) == 0 || s.stores[k].entries.Load() == 0 {
+			continue
+		}
+		t, ok := s.stores[k].get(k, keys.keys[k])
+		if ok && t.Live(now) && (k.Outright() || issuedAt <= t.Cutoff) {
+			return Verdict{k, keys.keys[k], t}, true
+		}
+	}
+	return Verdict{}, false
+}
+
+// checkOrder is Kinds, without a slice to make.
+var checkOrder = [...]Kind{KindToken, KindHandle, KindSubject, KindSession, KindClient, KindKey, KindIssuer}
+
+// Lookup returns the term of one key, expired or not.
+func (s *LiveSet) Lookup(kind Kind, key Key) (Term, bool) { return s.stores[kind].get(kind, key) }
+
+// Len is the number of terms, with those that have expired since the last
+// Sweep.
+func (s *LiveSet) Len() int {
+	n := 0
+	for k := range s.stores {
+		n += int(s.stores[k].entries.Load())
+	}
+	return n
+}
+
+// LenKind is the part of Len that is of one kind.
+func (s *LiveSet) LenKind(kind Kind) int { return int(s.stores[kind].entries.Load()) }
+
+// Apply folds one operation into the set. A revoke joins; a restore leaves
+// what the operation says is left.
+func (s *LiveSet) Apply(op Op) {
+	if op.Verb == Revoke {
+		s.Join(op.Kind, op.Key, op.Term)
+		return
+	}
+	var left Term
+	if op.Left != nil {
+		left = *op.Left
+	}
+	s.stores[op.Kind].set(op.Kind, op.Key, left)
+}
+
+// Join adds to what is known about a key; see Term.Join.
+func (s *LiveSet) Join(kind Kind, key Key, t Term) {
+	if old, ok := s.stores[kind].get(kind, key); ok {
+		if t = t.Join(old); t == old {
+			return
+		}
+	}
+	s.stores[kind].set(kind, key, t)
+}
+
+// Reserve makes room for n more entries of a kind, to save growing there step
+// by step.
+func (s *LiveSet) Reserve(kind Kind, n int) {
+	for i := range s.stores[kind].shards {
+		s.stores[kind].shards[i].reserve(n/numShards + n/numShards/8 + 8)
+	}
+}
+
+// All yields the entries of one kind, expired ones too, in no order. The set
+// must not change meanwhile.
+func (s *LiveSet) All(kind Kind) iter.Seq2[Key, Term] {
+	return func(yield func(Key, Term) bool) {
+		st := &s.stores[kind]
+		for i := range st.shards {
+			sh := st.shards[i].Load()
+			if sh == nil {
+				continue
+			}
+			more := true
+			sh.table.all(func(hi, lo uint64, val uint32) bool {
+				more = yield(join(hi, lo), sh.term(kind, val))
+				return more
+			})
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// Sweep forgets terms that have not been live since a unix second; how long a
+// margin to leave for clocks that step back is the caller's to decide. It
+// does a part of the work at each call, and none while nothing is due, so
+// that it can be called every second from the loop that applies. It returns
+// how many it forgot.
+func (s *LiveSet) Sweep(now int64) int {
+	n := 0
+	for _, k := range checkOrder {
+		n += s.stores[k].sweep(k, now)
+	}
+	return n
+}
+
+// store holds the terms of one kind.
+type store struct {
+	entries atomic.Int64 // whose value is not 0
+	shards  [numShards]shardPtr
+
+	// The rest is the writer's.
+	due    map[uint32]int // entries by the bucket in which they expire
+	looked int64          // the bucket at which due was last searched
+	swept  int            // the shard at which the next sweep goes on
+	left   int            // shards still to visit for what was found due
+}
+
+// shard is what readers load in one step. For outright kinds a value is the
+// expiry; for the others it is the index of a term, which never changes once
+// the index is in the table.
+type shard struct {
+	table *table
+	terms []Term // terms[0] stays unused: the value 0 means "no entry"
+	next  int    // the next unused index; the writer's
+}
+
+type shardPtr struct{ atomic.Pointer[shard] }
+
+func (sh *shard) term(kind Kind, val uint32) Term {
+	if kind.Outright() {
+		return Term{Exp: val}
+	}
+	return sh.terms[val]
+}
+
+func (st *store) get(kind Kind, key Key) (Term, bool) {
+	hi, lo := split(key)
+	sh := st.shards[hi>>(64-shardBits)].Load()
+	if sh == nil {
+		return Term{}, false
+	}
+	v := sh.table.find(hi, lo)
+	if v == nil {
+		return Term{}, false
+	}
+	val := v.Load()
+	if val == 0 {
+		return Term{}, false
+	}
+	return sh.term(kind, val), true
+}
+
+// set replaces what is known about a key; the zero term removes it.
+func (st *store) set(kind Kind, key Key, t Term) {
+	hi, lo := split(key)
+	p := &st.shards[hi>>(64-shardBits)]
+	sh := p.Load()
+	var place *atomic.Uint32
+	if sh != nil {
+		place = sh.table.find(hi, lo)
+	}
+	var old uint32
+	if place != nil {
+		old = place.Load()
+	}
+	if old != 0 {
+		st.count(sh.term(kind, old).Exp, -1)
+	}
+	if t.Exp == 0 {
+		if old != 0 {
+			place.Store(0)
+		}
+		return
+	}
+	st.count(t.Exp, +1)
+	if sh == nil || place == nil && sh.table.used >= sh.table.limit || !kind.Outright() && sh.next == len(sh.terms) {
+		sh = p.rebuild(kind, sh, 1, 0)
+		place = sh.table.find(hi, lo)
+	}
+	val := t.Exp
+	if !kind.Outright() {
+		val = uint32(sh.next)
+		sh.terms[sh.next] = t // before its index is shown to readers
+		sh.next++
+	}
+	if place != nil {
+		place.Store(val)
+	} else {
+		sh.table.insert(hi, lo, val)
+	}
+}
+
+// rebuild shows readers a copy of a shard without removed entries and without
+// those that expired by the given second, with room for more.
+func (p *shardPtr) rebuild(kind Kind, old *shard, more int, expired int64) *shard {
+	live := 0
+	keep := func(val uint32) bool { return old.term(kind, val).Live(expired) }
+	if old != nil {
+		old.table.all(func(_, _ uint64, val uint32) bool {
+			if keep(val) {
+				live++
+			}
+			return true
+		})
+	}
+	n := live + more
+	n += n/7 + 4 // grow by a seventh: each entry is copied some eight times in all, and memory stays close to what is used
+	sh := &shard{table: newTable(n)}
+	if !kind.Outright() {
+		// A changed term takes a new index, so leave room for changes too.
+		sh.terms = make([]Term, n+n/4+2)
+		sh.next = 1
+	}
+	if old != nil {
+		old.table.all(func(hi, lo uint64, val uint32) bool {
+			if !keep(val) {
+				return true
+			}
+			if !kind.Outright() {
+				sh.terms[sh.next] = old.terms[val]
+				val = uint32(sh.next)
+				sh.next++
+			}
+			sh.table.insert(hi, lo, val)
+			return true
+		})
+	}
+	p.Store(sh)
+	return sh
+}
+
+func (p *shardPtr) reserve(n int) {
+	// Only worth it, and only right, for a shard that has nothing yet; the
+	// kinds that match by cutoff are few enough to grow.
+	if p.Load() == nil {
+		p.Store(&shard{table: newTable(n), terms: make([]Term, 1), next: 1})
+	}
+}
+
+// bucketSeconds is how finely expiries are counted.
+const bucketSeconds = 256
+
+func (st *store) count(exp uint32, by int) {
+	st.entries.Add(int64(by))
+	if exp == Never {
+		return
+	}
+	b := exp / bucketSeconds
+	if st.due[b] += by; st.due[b] == 0 {
+		delete(st.due, b)
+	}
+}
+
+// sweepShards is how many shards one call to sweep visits: 1/16 of the set, a
+// fraction of a millisecond at a million entries.
+const sweepShards = numShards / 16
+
+func (st *store) sweep(kind Kind, now int64) int {
+	if bucket := now / bucketSeconds; st.left == 0 && bucket != st.looked {
+		st.looked = bucket
+		for b := range st.due {
+			if int64(b) < bucket {
+				st.left = numShards
+				break
+			}
+		}
+	}
+	n := 0
+	for range min(sweepShards, st.left) {
+		n += st.sweepShard(kind, &st.shards[st.swept], now)
+		st.swept = (st.swept + 1) % numShards
+		st.left--
+	}
+	return n
+}
+
+func (st *store) sweepShard(kind Kind, p *shardPtr, now int64) int {
+	sh := p.Load()
+	if sh == nil {
+		return 0
+	}
+	n := 0
+	sh.table.all(func(_, _ uint64, val uint32) bool {
+		if t := sh.term(kind, val); !t.Live(now) {
+			st.count(t.Exp, -1)
+			n++
+		}
+		return true
+	})
+	if n > 0 {
+		p.rebuild(kind, sh, 0, now)
+	}
+	return n
+}

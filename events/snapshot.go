@@ -1,0 +1,229 @@
+package events
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/go-json-experiment/json"
+)
+
+// SnapshotHeader says what a snapshot holds.
+//
+// A snapshot is, in this order, and with all numbers big-endian:
+//
+//	8 bytes   "RVCSNAP" and the format's version, 1
+//	4 bytes   the length of the header
+//	          the header: this struct as JSON
+//	          for each of the header's Sections, Count entries of Size bytes:
+//	            key (16), exp (4)              for outright kinds, Size 20
+//	            key (16), cutoff (8), exp (4)  for the others, Size 28
+//	32 bytes  SHA-256 of all that comes before
+//
+// A later release may make entries longer, at their end, or add sections of
+// kinds that this one does not know.
+type SnapshotHeader struct {
+	Feed     string    `json:"feed"`
+	Epoch    string    `json:"epoch"`
+	Seq      uint64    `json:"seq"`
+	Chain    Chain     `json:"chain"` // at Seq
+	At       Time      `json:"at"`    // when it was made
+	Salt     Salt      `json:"salt"`
+	Sections []Section `json:"sections"`
+}
+
+// Section announces the entries of one kind.
+type Section struct {
+	Kind  string `json:"kind"`
+	Count int    `json:"count"`
+	Size  int    `json:"size"`
+}
+
+// Position is where in the feed's history the snapshot was taken.
+func (h *SnapshotHeader) Position() Position { return Position{h.Epoch, h.Seq} }
+
+// Snapshot is a decoded snapshot.
+type Snapshot struct {
+	SnapshotHeader
+	Set *LiveSet
+	// Unknown names the kinds that the snapshot has entries of and this
+	// release can't enforce.
+	Unknown []string
+}
+
+const snapshotMagic = "RVCSNAP\x01"
+
+// maxHeader bounds the header, and with it what a reader allocates before it
+// has seen anything to trust.
+const maxHeader = 64 << 10
+
+func entrySize(k Kind) int {
+	if k.Outright() {
+		return KeySize + 4
+	}
+	return KeySize + 8 + 4
+}
+
+// WriteSnapshot writes what is live at a unix second. The set must not change
+// meanwhile. It fills in h.Sections.
+func WriteSnapshot(w io.Writer, h SnapshotHeader, set *LiveSet, now int64) error {
+	h.Sections = nil
+	for _, k := range Kinds() {
+		n := 0
+		for _, t := range set.All(k) {
+			if t.Live(now) {
+				n++
+			}
+		}
+		if n > 0 {
+			h.Sections = append(h.Sections, Section{k.String(), n, entrySize(k)})
+		}
+	}
+	head, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("write snapshot: %w", err)
+	}
+	sum := sha256.New()
+	bw := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
+	bw.WriteString(snapshotMagic)
+	bw.Write(binary.BigEndian.AppendUint32(nil, uint32(len(head))))
+	bw.Write(head)
+	for _, s := range h.Sections {
+		kind, _ := ParseKind(s.Kind)
+		for key, t := range set.All(kind) {
+			if !t.Live(now) {
+				continue
+			}
+			b := append(bw.AvailableBuffer(), key[:]...)
+			if !kind.Outright() {
+				b = binary.BigEndian.AppendUint64(b, uint64(t.Cutoff))
+			}
+			bw.Write(binary.BigEndian.AppendUint32(b, t.Exp))
+		}
+	}
+	if err := bw.Flush(); err != nil {
+		return fmt.Errorf("write snapshot: %w", err)
+	}
+	if _, err := w.Write(sum.Sum(nil)); err != nil {
+		return fmt.Errorf("write snapshot: %w", err)
+	}
+	return nil
+}
+
+// ErrSnapshot is what every error about a snapshot's content is, as opposed
+// to one of the reader it comes from.
+var ErrSnapshot = errors.New("bad snapshot")
+
+// ReadSnapshot reads a snapshot of at most maxBytes to its end, and returns it
+// only if the checksum is right. What it allocates is in proportion to what it
+// has read, not to what the header claims.
+func ReadSnapshot(r io.Reader, maxBytes int64) (*Snapshot, error) {
+	s, err := readSnapshot(&snapshotReader{r: bufio.NewReaderSize(r, 64<<10), sum: sha256.New(), left: maxBytes})
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: cut short", ErrSnapshot)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	return s, nil
+}
+
+func readSnapshot(r *snapshotReader) (*Snapshot, error) {
+	var buf [64]byte
+	lead := buf[:len(snapshotMagic)+4]
+	if err := r.full(lead); err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(lead, []byte(snapshotMagic)) {
+		return nil, fmt.Errorf("%w: not a snapshot, or of a version that this release can't read", ErrSnapshot)
+	}
+	n := binary.BigEndian.Uint32(lead[len(snapshotMagic):])
+	if n > maxHeader {
+		return nil, fmt.Errorf("%w: header of %d bytes", ErrSnapshot, n)
+	}
+	head := make([]byte, n)
+	if err := r.full(head); err != nil {
+		return nil, err
+	}
+	s := &Snapshot{Set: NewLiveSet()}
+	if err := json.Unmarshal(head, &s.SnapshotHeader); err != nil {
+		return nil, fmt.Errorf("%w: header: %w", ErrSnapshot, err)
+	}
+	if !ValidEpoch(s.Epoch) {
+		return nil, fmt.Errorf("%w: no epoch", ErrSnapshot)
+	}
+	for _, sec := range s.Sections {
+		if err := s.readSection(r, sec); err != nil {
+			return nil, err
+		}
+	}
+	want := r.sum.Sum(nil)
+	got := buf[:sha256.Size]
+	if err := r.full(got); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(got, want) {
+		return nil, fmt.Errorf("%w: checksum", ErrSnapshot)
+	}
+	if _, err := r.r.ReadByte(); err != io.EOF {
+		return nil, fmt.Errorf("%w: something follows it", ErrSnapshot)
+	}
+	return s, nil
+}
+
+func (s *Snapshot) readSection(r *snapshotReader, sec Section) error {
+	kind, err := ParseKind(sec.Kind)
+	known := err == nil
+	if sec.Count < 0 || sec.Size < KeySize || sec.Size > 1024 || known && sec.Size < entrySize(kind) {
+		return fmt.Errorf("%w: section %.32q with %d entries of %d bytes", ErrSnapshot, sec.Kind, sec.Count, sec.Size)
+	}
+	if !known {
+		s.Unknown = append(s.Unknown, sec.Kind)
+	} else {
+		s.Set.Reserve(kind, min(sec.Count, 1<<21))
+	}
+	entry := make([]byte, sec.Size)
+	for range sec.Count {
+		if err := r.full(entry); err != nil {
+			return err
+		}
+		if !known {
+			continue
+		}
+		var t Term
+		rest := entry[KeySize:]
+		if !kind.Outright() {
+			t.Cutoff = int64(binary.BigEndian.Uint64(rest))
+			rest = rest[8:]
+		}
+		t.Exp = binary.BigEndian.Uint32(rest)
+		if !t.valid(kind) {
+			return fmt.Errorf("%w: a %s with cutoff %d, exp %d", ErrSnapshot, kind, t.Cutoff, t.Exp)
+		}
+		s.Set.Join(kind, Key(entry[:KeySize]), t)
+	}
+	return nil
+}
+
+// snapshotReader reads whole pieces, sums them, and keeps to a limit.
+type snapshotReader struct {
+	r    *bufio.Reader
+	sum  hash.Hash
+	left int64
+}
+
+func (r *snapshotReader) full(b []byte) error {
+	if r.left -= int64(len(b)); r.left < 0 {
+		return fmt.Errorf("%w: larger than allowed", ErrSnapshot)
+	}
+	if _, err := io.ReadFull(r.r, b); err != nil {
+		return err
+	}
+	r.sum.Write(b)
+	return nil
+}
