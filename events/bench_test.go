@@ -105,7 +105,9 @@ func BenchmarkSnapshot(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			r, w := io.Pipe()
-			go func() { w.CloseWithError(WriteSnapshot(w, SnapshotHeader{Epoch: "e", At: benchNow * 1000}, set, benchNow)) }()
+			go func() {
+				w.CloseWithError(WriteSnapshot(w, SnapshotHeader{Epoch: "e", At: benchNow * 1000}, set, benchNow))
+			}()
 			s, err := ReadSnapshot(r, 1<<30)
 			if err != nil || s.Set.Len() != 1_000_000 {
 				b.Fatal(err)

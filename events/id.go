@@ -35,6 +35,18 @@ func ParseID(s string) (ID, error) {
 	return "", fmt.Errorf("not a revocation id (want rev_ and 26 characters)")
 }
 
+// Bytes returns the 16 bytes of the ULID, for those who keep many ids. An id
+// that ParseID would refuse has the zero bytes.
+func (id ID) Bytes() [16]byte {
+	if _, err := ParseID(string(id)); err != nil {
+		return [16]byte{}
+	}
+	return ulid.MustParseStrict(string(id[len(idPrefix):]))
+}
+
+// IDFrom is the inverse of Bytes.
+func IDFrom(b [16]byte) ID { return ID(idPrefix + ulid.ULID(b).String()) }
+
 // UnmarshalText implements encoding.TextUnmarshaler; it accepts what ParseID does.
 func (id *ID) UnmarshalText(text []byte) (err error) {
 	*id, err = ParseID(string(text))

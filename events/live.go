@@ -201,6 +201,11 @@ func (st *store) set(kind Kind, key Key, t Term) {
 	if place != nil {
 		old = place.Load()
 	}
+	if t.Exp != 0 {
+		// Before what it replaces is counted out: a reader that sees no
+		// entries does not look for one.
+		st.count(t.Exp, +1)
+	}
 	if old != 0 {
 		st.count(sh.term(kind, old).Exp, -1)
 	}
@@ -210,7 +215,6 @@ func (st *store) set(kind Kind, key Key, t Term) {
 		}
 		return
 	}
-	st.count(t.Exp, +1)
 	if sh == nil || place == nil && sh.table.used >= sh.table.limit || !kind.Outright() && sh.next == len(sh.terms) {
 		sh = p.rebuild(kind, sh, 1, 0)
 		place = sh.table.find(hi, lo)

@@ -17,7 +17,7 @@ const (
 // hashed, stored and sent as the bytes that the accepting hub wrote; nobody
 // encodes it a second time.
 type Record struct {
-	Feed  []byte // {"at":…,"ops":[Op…]}: the very bytes of the feed's frame
+	Feed  []byte // {"at":…,"report":true?,"ops":[Op…]}: the very bytes of the feed's frame
 	Audit []byte // {"v":1,"at":…,"ops":[AuditOp…]}
 }
 
@@ -44,7 +44,11 @@ func DecodeRecord(msg []byte) (Record, error) {
 type Draft struct {
 	feed, audit []byte // comma-separated JSON objects
 	n           int
+	report      bool
 }
+
+// AskReport makes the record ask its readers to report at once.
+func (d *Draft) AskReport() { d.report = true }
 
 // Add encodes one operation in both its forms.
 func (d *Draft) Add(op Op, full AuditOp) error {
@@ -65,6 +69,7 @@ func (d *Draft) Append(e Draft) {
 	if e.n > 0 {
 		d.append(e.feed, e.audit, e.n)
 	}
+	d.report = d.report || e.report
 }
 
 func (d *Draft) append(feed, audit []byte, n int) {
@@ -95,7 +100,11 @@ func (d *Draft) Record(at Time) Record {
 	feed := make([]byte, 0, len(d.feed)+draftOverhead/2)
 	feed = append(feed, `{"at":"`...)
 	feed, _ = at.AppendText(feed)
-	feed = append(feed, `","ops":[`...)
+	feed = append(feed, '"')
+	if d.report {
+		feed = append(feed, `,"report":true`...)
+	}
+	feed = append(feed, `,"ops":[`...)
 	feed = append(feed, d.feed...)
 	feed = append(feed, `]}`...)
 	audit := make([]byte, 0, len(d.audit)+draftOverhead/2)
@@ -111,6 +120,8 @@ func (d *Draft) Record(at Time) Record {
 type FeedPart struct {
 	At  Time
 	Ops []Op
+	// Report asks the reader to report at once that it has applied this.
+	Report bool
 	// Unknown holds, for each operation that this release can't enforce, its
 	// verb and kind. Those operations are not among Ops.
 	Unknown []string
@@ -122,8 +133,9 @@ type FeedPart struct {
 // is unexpected is an error.
 func ParseFeed(part []byte) (FeedPart, error) {
 	var raw struct {
-		At  Time     `json:"at"`
-		Ops []wireOp `json:"ops"`
+		At     Time     `json:"at"`
+		Report bool     `json:"report"`
+		Ops    []wireOp `json:"ops"`
 	}
 	if err := json.Unmarshal(part, &raw); err != nil {
 		return FeedPart{}, fmt.Errorf("feed part: %w", err)
@@ -131,7 +143,7 @@ func ParseFeed(part []byte) (FeedPart, error) {
 	if raw.At == 0 || len(raw.Ops) == 0 || len(raw.Ops) > MaxOps {
 		return FeedPart{}, fmt.Errorf("feed part: no time, or not 1 to %d operations", MaxOps)
 	}
-	p := FeedPart{At: raw.At, Ops: make([]Op, 0, len(raw.Ops))}
+	p := FeedPart{At: raw.At, Report: raw.Report, Ops: make([]Op, 0, len(raw.Ops))}
 	for i := range raw.Ops {
 		op, err := raw.Ops[i].op()
 		switch {

@@ -1,0 +1,157 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/revocast/revocast/events"
+)
+
+// audience knows who is connected and what they have reported.
+type audience struct {
+	limit   int
+	metrics *Metrics
+
+	mu      sync.Mutex
+	conns   map[*listener]struct{} // guarded by mu
+	changed chan struct{}          // guarded by mu: closed and replaced when a report comes or a listener goes
+}
+
+// listener is one open stream. Its fields but the last group are set once.
+type listener struct {
+	name   string // what the subscriber calls itself; empty for one that does not say
+	actor  string // the credential
+	remote string
+	since  events.Time
+
+	applied  uint64      // guarded by audience.mu: as reported
+	state    string      // guarded by audience.mu
+	reported events.Time // guarded by audience.mu; zero before the first report
+}
+
+// ErrFull is what a subscriber beyond Config.MaxSubscribers gets.
+var ErrFull = errors.New("too many subscribers are connected")
+
+func newAudience(limit int, m *Metrics) *audience {
+	return &audience{limit: limit, metrics: m, conns: make(map[*listener]struct{}), changed: make(chan struct{})}
+}
+
+// join counts a stream in, unless there are too many; leave counts it out.
+func (a *audience) join(l *listener) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.conns) >= a.limit {
+		return ErrFull
+	}
+	a.conns[l] = struct{}{}
+	a.metrics.subscribers.Set(float64(len(a.conns)))
+	return nil
+}
+
+func (a *audience) leave(l *listener) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.conns, l)
+	a.metrics.subscribers.Set(float64(len(a.conns)))
+	a.wake()
+}
+
+func (a *audience) size() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.conns)
+}
+
+// report notes what a subscriber says of itself, on each of its streams. What
+// it says of another epoch than the feed's counts as nothing applied.
+func (a *audience) report(actor string, r events.Report, epoch string, at events.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for l := range a.conns {
+		if l.name != r.Subscriber || l.actor != actor {
+			continue
+		}
+		l.applied, l.state, l.reported = 0, r.State, at
+		if r.Epoch == epoch {
+			l.applied = r.Applied
+		}
+	}
+	a.wake()
+}
+
+// wake is called with mu held.
+func (a *audience) wake() {
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// Reach says how many of the connected subscribers have applied a record.
+// Streams of readers that don't name themselves, such as curl, don't count.
+type Reach struct {
+	Applied   int `json:"applied"`
+	Connected int `json:"connected"`
+}
+
+// WaitReach waits until every connected subscriber has reported that it
+// applied the record at seq, or until ctx ends, and returns how far it got.
+func (f *Feed) WaitReach(ctx context.Context, seq uint64) Reach {
+	for {
+		reach, changed := f.audience.reach(seq)
+		if reach.Applied == reach.Connected {
+			return reach
+		}
+		select {
+		case <-ctx.Done():
+			return reach
+		case <-changed:
+		}
+	}
+}
+
+func (a *audience) reach(seq uint64) (r Reach, changed <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for l := range a.conns {
+		if l.name == "" {
+			continue
+		}
+		r.Connected++
+		if l.applied >= seq {
+			r.Applied++
+		}
+	}
+	return r, a.changed
+}
+
+// Subscriber describes one open stream.
+type Subscriber struct {
+	Name       string      `json:"name,omitzero"`
+	Actor      string      `json:"actor"`
+	Remote     string      `json:"remote"`
+	Since      events.Time `json:"since"`
+	State      string      `json:"state,omitzero"`
+	Applied    uint64      `json:"applied"`
+	Behind     uint64      `json:"behind"` // records that it has not reported as applied
+	ReportedAt events.Time `json:"reported_at,omitzero"`
+}
+
+// Subscribers lists the open streams by name.
+func (f *Feed) Subscribers() []Subscriber {
+	head := f.Position().Seq
+	f.audience.mu.Lock()
+	list := make([]Subscriber, 0, len(f.audience.conns))
+	for l := range f.audience.conns {
+		list = append(list, Subscriber{
+			Name: l.name, Actor: l.actor, Remote: l.remote, Since: l.since,
+			State: l.state, Applied: l.applied, Behind: head - min(head, l.applied), ReportedAt: l.reported,
+		})
+	}
+	f.audience.mu.Unlock()
+	slices.SortFunc(list, func(a, b Subscriber) int {
+		return strings.Compare(a.Name+"\x00"+a.Remote, b.Name+"\x00"+b.Remote)
+	})
+	return list
+}

@@ -1,0 +1,276 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/hub/log"
+)
+
+// Config is what Open needs. Zero fields have the defaults named.
+type Config struct {
+	Log  *log.Log          // required; the feed follows it, its owner closes it
+	Keys events.SigningKey // required; signs ticks and report answers
+
+	// Issuer says how long the tokens of an issuer live and how far its clock
+	// may be off; false if revocations for it are refused. Nil: every issuer,
+	// with DefaultLifetime and DefaultSkew. It is called by many goroutines.
+	Issuer func(iss string) (lifetime, skew time.Duration, ok bool)
+
+	TickEvery      time.Duration // 1 s
+	Heartbeat      time.Duration // 2 s: something is sent to each subscriber at least this often
+	WriteTimeout   time.Duration // 10 s: how long one write to a subscriber may block
+	KeepFrames     int           // 64 MiB of frames kept for subscribers that come back
+	MaxSubscribers int           // 20,000 connections
+	Now            func() time.Time
+	Logger         *slog.Logger
+	Metrics        *Metrics
+}
+
+// What is assumed of an issuer about which nothing is configured.
+const (
+	DefaultLifetime = 24 * time.Hour
+	DefaultSkew     = 2 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	if c.Issuer == nil {
+		c.Issuer = func(string) (time.Duration, time.Duration, bool) { return DefaultLifetime, DefaultSkew, true }
+	}
+	c.TickEvery = orDefault(c.TickEvery, time.Second)
+	c.Heartbeat = orDefault(c.Heartbeat, 2*time.Second)
+	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second)
+	c.KeepFrames = orDefault(c.KeepFrames, 64<<20)
+	c.MaxSubscribers = orDefault(c.MaxSubscribers, 20_000)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return c
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Feed is one tenant's world: the fold of its log, the frames made of it, and
+// the subscribers who read them. All methods may be called by any goroutine.
+type Feed struct {
+	cfg       Config
+	log       *log.Log
+	salt      events.Salt
+	live      *events.LiveSet // changed under mu; read without
+	frames    *frames
+	audience  *audience
+	snapshots snapshots
+	heads     heads
+
+	mu       sync.Mutex
+	seq      uint64       // guarded by mu: the last record folded
+	chain    events.Chain // guarded by mu: at seq
+	index    *index       // guarded by mu
+	requests requests     // guarded by mu
+	lastTick time.Time    // guarded by mu: when the latest tick was begun; zero before the first
+
+	drain    chan struct{} // closed by Drain, once
+	drained  sync.Once
+	window   time.Duration // set before drain is closed
+	stop     context.CancelFunc
+	running  sync.WaitGroup // the follower and the ticker
+	failed   chan struct{}  // closed after err is set
+	err      error
+	openedAt time.Time
+}
+
+// Open folds the log up to its head, then goes on following it and starts to
+// tick, until Close. It returns when the fold has reached the head, or with
+// ctx's error.
+func Open(ctx context.Context, cfg Config) (*Feed, error) {
+	cfg = cfg.withDefaults()
+	f := &Feed{
+		cfg:      cfg,
+		log:      cfg.Log,
+		salt:     cfg.Log.Salt(),
+		live:     events.NewLiveSet(),
+		frames:   newFrames(cfg.KeepFrames),
+		audience: newAudience(cfg.MaxSubscribers, cfg.Metrics),
+		index:    newIndex(),
+		requests: newRequests(),
+		drain:    make(chan struct{}),
+		failed:   make(chan struct{}),
+		openedAt: cfg.Now(),
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	f.stop = stop
+	f.running.Go(func() { f.follow(run) })
+	if err := f.reachHead(ctx); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
+	}
+	f.running.Go(func() { f.tick(run) })
+	return f, nil
+}
+
+func (f *Feed) follow(ctx context.Context) {
+	if err := f.log.Follow(ctx, f.fold); err != nil {
+		f.err = err
+		close(f.failed)
+	}
+}
+
+// reachHead waits until the fold has all that the log held when it was called.
+func (f *Feed) reachHead(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // ends with ctx, which this function cancels
+		select {
+		case <-f.failed:
+			cancel(f.err)
+		case <-ctx.Done():
+		}
+	}()
+	head, err := f.log.Head(ctx)
+	if err == nil {
+		err = f.log.WaitFollowed(ctx, head)
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	if err != nil {
+		return err
+	}
+	f.frames.startAt(head + 1)
+	return nil
+}
+
+// Failed is closed when the feed can't go on: the log is not the history that
+// was followed so far, or holds a record that this release can't read. Err
+// says which; the owner should stop the hub.
+func (f *Feed) Failed() <-chan struct{} { return f.failed }
+
+// Err is why Failed was closed.
+func (f *Feed) Err() error {
+	select {
+	case <-f.failed:
+		return f.err
+	default:
+		return nil
+	}
+}
+
+// Close stops following and ticking, and waits. Streams that are open end
+// with their requests, which are the HTTP server's.
+func (f *Feed) Close() {
+	f.stop()
+	f.running.Wait()
+}
+
+// Drain tells every connected subscriber to go elsewhere, spread evenly over
+// a window, so that they don't all arrive there at once. It does not wait.
+func (f *Feed) Drain(window time.Duration) {
+	f.drained.Do(func() {
+		f.window = window
+		close(f.drain)
+	})
+}
+
+// Name is the feed's name.
+func (f *Feed) Name() string { return f.log.Feed() }
+
+// Position is where the fold is.
+func (f *Feed) Position() events.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return events.Position{Epoch: f.log.Epoch(), Seq: f.seq}
+}
+
+// Salt is what the feed's keys are made with.
+func (f *Feed) Salt() events.Salt { return f.salt }
+
+// Match asks the live set about a token; see events.LiveSet.Match.
+func (f *Feed) Match(c events.Claims) (events.Verdict, bool) {
+	keys := f.salt.Keys(c)
+	return f.live.Match(&keys, c.IssuedAt, f.cfg.Now().Unix())
+}
+
+// Status is the feed's own account of its health.
+type Status struct {
+	Feed          string         `json:"feed"`
+	Epoch         string         `json:"epoch"`
+	Head          uint64         `json:"head"`
+	Chain         events.Chain   `json:"chain"`
+	TickAgeMS     int64          `json:"tick_age_ms"` // -1 before the first
+	Live          map[string]int `json:"live"`        // targets by kind
+	Revocations   int            `json:"revocations"` // live ones; a target may have several
+	Subscribers   int            `json:"subscribers"`
+	RetentionSecs int64          `json:"retention_seconds"`
+	Draining      bool           `json:"draining"`
+	StartedAt     events.Time    `json:"started_at"`
+}
+
+// Status describes the feed now.
+func (f *Feed) Status() Status {
+	f.mu.Lock()
+	s := Status{
+		Feed: f.Name(), Epoch: f.log.Epoch(), Head: f.seq, Chain: f.chain, TickAgeMS: -1,
+		Live: make(map[string]int), Revocations: f.index.live(), StartedAt: events.At(f.openedAt),
+		RetentionSecs: int64(f.log.Retention() / time.Second),
+	}
+	if !f.lastTick.IsZero() {
+		s.TickAgeMS = time.Since(f.lastTick).Milliseconds()
+	}
+	f.mu.Unlock()
+	for _, k := range events.Kinds() {
+		if n := f.live.LenKind(k); n > 0 {
+			s.Live[k.String()] = n
+		}
+	}
+	s.Subscribers = f.audience.size()
+	s.Draining = f.draining()
+	return s
+}
+
+func (f *Feed) draining() bool {
+	select {
+	case <-f.drain:
+		return true
+	default:
+		return false
+	}
+}
+
+// The reasons for which Ready says no.
+var (
+	ErrDraining = errors.New("draining")
+	ErrNoTick   = errors.New("the log has not confirmed a write lately")
+)
+
+// Ready reports why the feed should not be given work now, or nil.
+func (f *Feed) Ready() error {
+	if err := f.Err(); err != nil {
+		return err
+	}
+	if f.draining() {
+		return ErrDraining
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lastTick.IsZero() || time.Since(f.lastTick) > 3*f.cfg.TickEvery+f.cfg.Heartbeat {
+		return ErrNoTick
+	}
+	return nil
+}

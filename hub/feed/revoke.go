@@ -1,0 +1,265 @@
+package feed
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/hub/log"
+)
+
+// Order asks for one revocation.
+type Order struct {
+	Target events.Target
+	// Cutoff, for kinds that match by cutoff: zero means now.
+	Cutoff events.Time
+	// ExpiresAt is the exp of the one token that is revoked, if the caller
+	// knows it; zero otherwise, and for all other kinds.
+	ExpiresAt events.Time
+	Reason    events.Reason
+	Note      string
+}
+
+// Caller says on whose behalf something is done.
+type Caller struct {
+	Actor  string // the name of the credential
+	Source string // the door it came through
+	// IdempotencyKey, if not empty, makes the same request, sent again by the
+	// same actor, take effect once. Body is what "the same" is judged by.
+	IdempotencyKey string
+	Body           []byte
+}
+
+// Accepted is what became of one Order.
+type Accepted struct {
+	ID          events.ID
+	EffectiveAt events.Time // when the record was appended
+	RetainUntil events.Time // zero: until restored
+	// ReissueAfter, for cutoffs, is the first moment at which a token issued
+	// with an iat in whole seconds is not revoked by it; zero otherwise.
+	ReissueAfter events.Time
+}
+
+// Result is what became of a request.
+type Result struct {
+	Revocations []Accepted
+	Position    events.Position
+	Replayed    bool // it was done before; this is what it did then
+}
+
+// MaxNoteLen bounds a note, in bytes.
+const MaxNoteLen = 1024
+
+// Revoke appends a request's revocations in one record and returns when the
+// log has them on disk and the fold has them too. With ask, the record asks
+// every subscriber to report at once.
+//
+// Errors: *events.FieldError and *RefusedError say what is wrong with the
+// request; nothing was done. The errors of log.Append are passed on: after
+// log.ErrUnknown the revocations may have been made, and the same request
+// with the same IdempotencyKey finds out.
+func (f *Feed) Revoke(ctx context.Context, by Caller, orders []Order, ask bool) (Result, error) {
+	if len(orders) == 0 || len(orders) > events.MaxOps {
+		return Result{}, &events.FieldError{Field: "revocations", Problem: fmt.Sprintf("want 1 to %d, got %d", events.MaxOps, len(orders))}
+	}
+	now := f.cfg.Now()
+	ops := make([]events.AuditOp, len(orders))
+	for i, o := range orders {
+		op, err := f.accept(o, now)
+		if err != nil {
+			return Result{}, orderError(err, i, len(orders))
+		}
+		op.Actor, op.Source = by.Actor, by.Source
+		ops[i] = op
+	}
+	var p log.Proposal
+	if by.IdempotencyKey != "" {
+		ops[0].Request = by.request(len(ops))
+		p.Key = ops[0].Request.Key
+		p.Settle = f.replay(ops[0].Request, &p)
+	}
+	for _, op := range ops {
+		wire := events.Op{Verb: events.Revoke, Kind: op.Target.Kind, Key: f.salt.Key(op.Target), Term: op.Term(), ID: op.ID}
+		if err := p.Draft.Add(wire, op); err != nil {
+			return Result{}, err
+		}
+	}
+	if ask {
+		p.Draft.AskReport()
+	}
+	r, err := f.append(ctx, p)
+	if err != nil {
+		return Result{}, err
+	}
+	if r.Replayed {
+		if ops, err = f.replayed(ctx, ops[0].Request); err != nil {
+			return Result{}, err
+		}
+	}
+	res := Result{Position: events.Position{Epoch: f.log.Epoch(), Seq: r.Seq}, Replayed: r.Replayed}
+	for _, op := range ops {
+		res.Revocations = append(res.Revocations, accepted(op, r.At))
+	}
+	return res, nil
+}
+
+// append appends and waits for the fold, so that who is told of a revocation
+// also finds it.
+func (f *Feed) append(ctx context.Context, p log.Proposal) (log.Receipt, error) {
+	r, err := f.log.Append(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	// The log has it. That the fold is microseconds behind, or stuck, makes
+	// the acknowledgement no less true.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = f.log.WaitFollowed(ctx, r.Seq)
+	return r, nil
+}
+
+func orderError(err error, i, n int) error {
+	parent := fmt.Sprintf("revocations[%d]", i)
+	switch e := err.(type) {
+	case *events.FieldError:
+		if n > 1 {
+			return e.Within(parent)
+		}
+	case *RefusedError:
+		if n > 1 && e.Field != "" {
+			e.Field = parent + "." + e.Field
+		}
+	}
+	return err
+}
+
+// accept checks an order and works out how long it has to be remembered.
+func (f *Feed) accept(o Order, now time.Time) (events.AuditOp, error) {
+	if err := o.validate(); err != nil {
+		return events.AuditOp{}, err
+	}
+	lifetime, skew, ok := f.cfg.Issuer(o.Target.Iss)
+	if !ok {
+		return events.AuditOp{}, &RefusedError{UnknownIssuer, "target.iss", "no issuer of this name is configured"}
+	}
+	op := events.AuditOp{Verb: events.Revoke, Target: o.Target, ExpiresAt: o.ExpiresAt, Reason: o.Reason, Note: o.Note}
+	retain := now.Add(lifetime)
+	switch kind := o.Target.Kind; {
+	case o.ExpiresAt != 0:
+		if !o.ExpiresAt.Std().Add(skew).After(now) {
+			return op, &RefusedError{AlreadyExpired, "expires_at", "the token has expired; nothing is left to revoke"}
+		}
+		retain = o.ExpiresAt.Std()
+	case !kind.Outright():
+		op.Cutoff = o.Cutoff
+		if op.Cutoff == 0 {
+			op.Cutoff = events.At(now)
+		}
+		if op.Cutoff.Std().After(now.Add(skew)) {
+			return op, &RefusedError{FutureCutoff, "cutoff", "lies in the future"}
+		}
+	case kind == events.KindKey:
+		retain = time.Time{} // until restored
+	}
+	if !retain.IsZero() {
+		// Rounded up: a term is remembered in whole seconds.
+		op.RetainUntil = events.Time((retain.Add(skew).Unix() + 1) * 1000)
+		if limit := now.Add(f.log.Retention()); op.RetainUntil.Std().After(limit) {
+			return op, &RefusedError{RetentionExceeded, "expires_at", fmt.Sprintf(
+				"would have to be remembered until %s, longer than the log keeps anything (%s)", op.RetainUntil, f.log.Retention())}
+		}
+	}
+	id, err := events.NewID(now, rand.Reader)
+	op.ID = id
+	return op, err
+}
+
+func (o Order) validate() error {
+	if err := o.Target.Validate(); err != nil {
+		if fe, ok := err.(*events.FieldError); ok {
+			return fe.Within("target")
+		}
+		return err
+	}
+	if !slices.Contains(events.Reasons(), o.Reason) {
+		return &events.FieldError{Field: "reason", Problem: fmt.Sprintf("want one of %v", events.Reasons())}
+	}
+	if err := events.CheckText("note", o.Note, MaxNoteLen); err != nil {
+		return err
+	}
+	kind := o.Target.Kind
+	if o.Cutoff != 0 && kind.Outright() {
+		return &events.FieldError{Field: "cutoff", Problem: fmt.Sprintf("must be absent for kind %s, which is revoked whenever it was issued", kind)}
+	}
+	if o.ExpiresAt != 0 && kind != events.KindToken && kind != events.KindHandle {
+		return &events.FieldError{Field: "expires_at", Problem: "only a token or a handle has one"}
+	}
+	return nil
+}
+
+func accepted(op events.AuditOp, at events.Time) Accepted {
+	a := Accepted{ID: op.ID, EffectiveAt: at, RetainUntil: op.RetainUntil}
+	if op.Cutoff != 0 {
+		a.ReissueAfter = (op.Cutoff/1000 + 1) * 1000
+	}
+	return a
+}
+
+// request hashes the caller and its key, so that neither can be found by
+// guessing at the other's, and none is kept in clear.
+func (c Caller) request(ops int) *events.Request {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d:%s%s", len(c.Actor), c.Actor, c.IdempotencyKey)
+	body := sha256.Sum256(c.Body)
+	return &events.Request{Key: events.Key(h.Sum(nil)[:events.KeySize]), Body: events.Key(body[:events.KeySize]), Ops: ops}
+}
+
+// replay returns the Settle of a proposal with an Idempotency-Key: a request
+// that the log has already is answered from there.
+func (f *Feed) replay(q *events.Request, p *log.Proposal) func() (events.Draft, *log.Receipt, error) {
+	return func() (events.Draft, *log.Receipt, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		done, ok := f.requests.byKey[q.Key]
+		switch {
+		case !ok:
+			return p.Draft, nil, nil
+		case done.body != q.Body:
+			return events.Draft{}, nil, &RefusedError{KeyReused, "Idempotency-Key", "was used for another request"}
+		}
+		return events.Draft{}, &log.Receipt{Seq: done.seq, At: done.at, Replayed: true}, nil
+	}
+}
+
+// replayed reads back what a request did.
+func (f *Feed) replayed(ctx context.Context, q *events.Request) ([]events.AuditOp, error) {
+	f.mu.Lock()
+	done := f.requests.byKey[q.Key]
+	f.mu.Unlock()
+	ops, err := f.readOps(ctx, done.seq)
+	if err != nil {
+		return nil, err
+	}
+	end := int(done.op) + done.ops
+	if end > len(ops) {
+		return nil, fmt.Errorf("record %d has no %d operations", done.seq, end)
+	}
+	return ops[done.op:end], nil
+}
+
+// readOps reads a record's operations in full from the log.
+func (f *Feed) readOps(ctx context.Context, seq uint64) ([]events.AuditOp, error) {
+	e, err := f.log.Read(ctx, seq)
+	if err != nil {
+		return nil, fmt.Errorf("read record %d: %w", seq, err)
+	}
+	_, ops, err := events.ParseAudit(e.Audit)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", seq, err)
+	}
+	return ops, nil
+}
