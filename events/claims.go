@@ -40,9 +40,9 @@ func HandleOf(signingInput string) string {
 
 // ParseClaims reads the payload of a JWT: one JSON object, valid UTF-8, claims
 // by their exact name, no name twice at any depth, no value of an unexpected
-// type. Whatever breaks a rule is an error and never a claim read as absent:
-// a token whose reading is a matter of opinion could be revoked by one reader
-// and allowed by another.
+// type (null says as much as an absent claim). Whatever breaks a rule is an
+// error and never a claim read as absent: a token whose reading is a matter of
+// opinion could be revoked by one reader and allowed by another.
 func ParseClaims(payload []byte) (Claims, error) {
 	var raw struct {
 		Iss      string         `json:"iss"`

@@ -20,6 +20,7 @@ var claimsTable = []struct {
 		&Claims{Issuer: "i", ID: "j", Subject: "s", Session: "d", Client: "c", IssuedAt: 1764000000_000, Expires: 1764000060_000}},
 	{"white space", " \t\r\n{ \"jti\" : \"j\" } \n", &Claims{ID: "j"}},
 	{"unknown ones of any type", `{"aud":["a","b"],"x":{"y":[1,null,true]},"jti":"j"}`, &Claims{ID: "j"}},
+	{"unknown number of any size", `{"x":[1e999,-0,1e-999,123456789012345678901234567890]}`, &Claims{}},
 	{"escapes", `{"jti":"\u006a\n\ud83d\ude00"}`, &Claims{ID: "j\n😀"}},
 	{"escaped name", `{"\u006ati":"j"}`, &Claims{ID: "j"}},
 	{"byte-exact", `{"sub":" Alice\u0301 ","iss":"HTTPS://I/"}`, &Claims{Subject: " Alice\u0301 ", Issuer: "HTTPS://I/"}},

@@ -77,15 +77,16 @@ func (s *LiveSet) LenKind(kind Kind) int { return int(s.stores[kind].entries.Loa
 // Apply folds one operation into the set. A revoke joins; a restore leaves
 // what the operation says is left.
 func (s *LiveSet) Apply(op Op) {
-	if op.Verb == Revoke {
+	switch op.Verb {
+	case Revoke:
 		s.Join(op.Kind, op.Key, op.Term)
-		return
+	case Restore:
+		var left Term
+		if op.Left != nil {
+			left = *op.Left
+		}
+		s.stores[op.Kind].set(op.Kind, op.Key, left)
 	}
-	var left Term
-	if op.Left != nil {
-		left = *op.Left
-	}
-	s.stores[op.Kind].set(op.Kind, op.Key, left)
 }
 
 // Join adds to what is known about a key; see Term.Join.

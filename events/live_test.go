@@ -305,7 +305,7 @@ func TestTermJoin(t *testing.T) {
 
 // Real keys, enough of them for every shard to grow many times.
 func TestManyEntries(t *testing.T) {
-	const n = 30_000
+	const n = 15_000
 	s := NewLiveSet()
 	cutoff := func(i int) Term { return Term{Cutoff: int64(i + 1), Exp: benchNow + uint32(i)} }
 	for i := range n {
@@ -328,7 +328,7 @@ func TestManyEntries(t *testing.T) {
 		}
 	}
 	// Half of them expire; the sweep gives their memory back in steps.
-	for now := int64(benchNow); now < benchNow+n/2+600; now += 10 {
+	for now := int64(benchNow); now < benchNow+n/2+600; now += 5 {
 		s.Sweep(now)
 	}
 	if got := s.LenKind(KindToken); got < n/2-600 || got > n/2 {

@@ -101,7 +101,7 @@ type AuditOp struct {
 func (a AuditOp) Term() Term {
 	t := Term{Cutoff: int64(a.Cutoff), Exp: Never}
 	if a.RetainUntil != 0 {
-		t.Exp = uint32(a.RetainUntil / 1000)
+		t.Exp = uint32(min(a.RetainUntil/1000, Never))
 	}
 	return t
 }

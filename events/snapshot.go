@@ -44,6 +44,14 @@ type Section struct {
 	Size  int    `json:"size"`
 }
 
+// validate reports whether there is what a reader can't do without.
+func (h *SnapshotHeader) validate() error {
+	if !ValidEpoch(h.Epoch) || h.At <= 0 {
+		return fmt.Errorf("header without an epoch or a time")
+	}
+	return nil
+}
+
 // Position is where in the feed's history the snapshot was taken.
 func (h *SnapshotHeader) Position() Position { return Position{h.Epoch, h.Seq} }
 
@@ -72,6 +80,9 @@ func entrySize(k Kind) int {
 // WriteSnapshot writes what is live at a unix second. The set must not change
 // meanwhile. It fills in h.Sections.
 func WriteSnapshot(w io.Writer, h SnapshotHeader, set *LiveSet, now int64) error {
+	if err := h.validate(); err != nil {
+		return fmt.Errorf("write snapshot: %w", err)
+	}
 	h.Sections = nil
 	for _, k := range Kinds() {
 		n := 0
@@ -154,8 +165,8 @@ func readSnapshot(r *snapshotReader) (*Snapshot, error) {
 	if err := json.Unmarshal(head, &s.SnapshotHeader); err != nil {
 		return nil, fmt.Errorf("%w: header: %w", ErrSnapshot, err)
 	}
-	if !ValidEpoch(s.Epoch) {
-		return nil, fmt.Errorf("%w: no epoch", ErrSnapshot)
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
 	for _, sec := range s.Sections {
 		if err := s.readSection(r, sec); err != nil {
@@ -170,10 +181,14 @@ func readSnapshot(r *snapshotReader) (*Snapshot, error) {
 	if !bytes.Equal(got, want) {
 		return nil, fmt.Errorf("%w: checksum", ErrSnapshot)
 	}
-	if _, err := r.r.ReadByte(); err != io.EOF {
+	switch _, err := r.r.ReadByte(); err {
+	case io.EOF:
+		return s, nil
+	case nil:
 		return nil, fmt.Errorf("%w: something follows it", ErrSnapshot)
+	default:
+		return nil, err
 	}
-	return s, nil
 }
 
 func (s *Snapshot) readSection(r *snapshotReader, sec Section) error {
@@ -184,11 +199,14 @@ func (s *Snapshot) readSection(r *snapshotReader, sec Section) error {
 	}
 	if !known {
 		s.Unknown = append(s.Unknown, sec.Kind)
-	} else {
-		s.Set.Reserve(kind, min(sec.Count, 1<<21))
 	}
 	entry := make([]byte, sec.Size)
-	for range sec.Count {
+	for i := range sec.Count {
+		if known && i == sec.Count/16 {
+			// Entries come shard by shard, so most shards are still empty; and
+			// what is reserved is in proportion to what has arrived.
+			s.Set.Reserve(kind, min(sec.Count, 1<<21))
+		}
 		if err := r.full(entry); err != nil {
 			return err
 		}

@@ -72,13 +72,13 @@ func (t *table) find(hi, lo uint64) *atomic.Uint32 {
 		g := &t.groups[i]
 		ctrl := g.ctrl.Load()
 		// Bytes equal to want become 0, and the classic trick finds zero
-		// bytes; it may name a byte too many, which the key settles.
+		// bytes. It may also name a byte of 1, which the key settles; an empty
+		// slot, whose words the writer may be filling in, has neither, for
+		// want has its high bit set.
 		x := ctrl ^ want
 		for m := (x - lowBits) &^ x & highBits; m != 0; m &= m - 1 {
 			s := bits.TrailingZeros64(m) / 8
-			// The byte may be one too many in an empty slot as well, whose
-			// words the writer may be filling in: look only at set slots.
-			if ctrl>>(8*s)&0x80 != 0 && g.hi[s] == hi && g.lo[s] == lo {
+			if g.hi[s] == hi && g.lo[s] == lo {
 				return &g.val[s]
 			}
 		}

@@ -7,8 +7,7 @@ import (
 )
 
 // The longest issuer and value that a target may have, in bytes. RFC 7519
-// sets no limit; these are far above what issuers use and keep a record with
-// 1,000 operations below the log's largest message.
+// sets no limit; these are far above what issuers use.
 const (
 	MaxIssuerLen = 512
 	MaxValueLen  = 256

@@ -1,0 +1,149 @@
+// Demo-resource is a resource server that stops serving a revoked token, and
+// the smallest honest example of embedding the subscriber.
+//
+// Without flags it is everything in one process: a hub with a real log in a
+// temporary directory, an issuer, a protected API. It logs a user in, calls
+// the API, revokes, calls again, and says how long that took; then it goes on
+// serving for you to try. With -hub it is one resource server of many.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/revocast/revocast/subscriber"
+)
+
+type options struct {
+	exit   bool
+	listen string
+	hub    string
+	key    string
+	iss    string
+	jwks   string
+	name   string
+	grace  time.Duration
+	level  slog.Level
+}
+
+func main() {
+	o := options{level: slog.LevelWarn}
+	flag.BoolVar(&o.exit, "exit", false, "end after the walk-through; the status is 0 only if every step held")
+	flag.StringVar(&o.listen, "listen", "127.0.0.1:8081", "where the protected API is served; another port is taken if this one is in use")
+	flag.StringVar(&o.hub, "hub", "", "follow the hub at this `URL` instead of running one")
+	flag.StringVar(&o.key, "key", os.Getenv("REVOCAST_KEY"), "API key for -hub, with the role subscribe (default $REVOCAST_KEY)")
+	flag.StringVar(&o.iss, "iss", "", "accept tokens of this issuer instead of the built-in one (with -jwks)")
+	flag.StringVar(&o.jwks, "jwks", "", "`URL` of that issuer's key set")
+	flag.StringVar(&o.name, "name", "", "what the hub calls this resource server")
+	flag.DurationVar(&o.grace, "grace", subscriber.DefaultGrace, "how long tokens are accepted while the hub can't be reached")
+	flag.TextVar(&o.level, "log-level", o.level, "debug, info, warn or error")
+	flag.Parse()
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.level})))
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "demo-resource:", err)
+		os.Exit(1)
+	}
+}
+
+func (o options) validate() error {
+	switch {
+	case flag.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
+	case (o.iss == "") != (o.jwks == ""):
+		return errors.New("-iss and -jwks go together")
+	case o.hub == "" && (o.iss != "" || o.name != ""):
+		return errors.New("-iss, -jwks and -name go with -hub")
+	case o.hub != "" && o.key == "":
+		return errors.New("-hub needs a key: make one with `hub key create demo --role subscribe` and set REVOCAST_KEY")
+	case o.hub != "" && o.exit:
+		return errors.New("-exit ends the walk-through, which runs without -hub only")
+	}
+	return nil
+}
+
+// run owns everything that is started, and stops it in the reverse order.
+func run(ctx context.Context, o options) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	api, err := listen(o.listen)
+	if err != nil {
+		return err
+	}
+	base := "http://" + api.Addr().String()
+	issuer, err := newIssuer(base)
+	if err != nil {
+		return err
+	}
+	hubURL, key := o.hub, o.key
+	if o.hub == "" {
+		h, err := startHub(ctx)
+		if err != nil {
+			return err
+		}
+		defer h.stop()
+		hubURL, key = h.url, h.key
+	}
+	trusted := issuer.trusted()
+	if o.iss != "" {
+		trusted = subscriber.Issuer{Iss: o.iss, JWKSURI: o.jwks}
+	}
+	sub, err := subscriber.New(subscriber.Config{
+		Hubs:       []string{hubURL},
+		Credential: key,
+		Name:       o.name,
+		Issuers:    []subscriber.Issuer{trusted},
+		Policy:     subscriber.GraceThenClosed(o.grace),
+	})
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+
+	server := &http.Server{Handler: routes(sub, issuer), ReadHeaderTimeout: 5 * time.Second}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(api) }) // ends when the server is closed
+	defer func() {
+		_ = server.Close() // streams would keep a graceful shutdown waiting
+		serving.Wait()
+	}()
+
+	if o.hub == "" {
+		d := walk{api: base, hub: hubURL, key: key, iss: base}
+		if err := d.run(ctx, sub); err != nil {
+			return fmt.Errorf("the walk-through failed: %w", err)
+		}
+		if o.exit {
+			return nil
+		}
+		d.invite()
+	} else {
+		fmt.Printf("Following %s. The API is at %s/orders, this server's view at %s/status.\n", hubURL, base, base)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// listen falls back to any free port, so that a second demo runs beside the
+// first.
+func listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		host, _, _ := net.SplitHostPort(addr)
+		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
+	return l, err
+}

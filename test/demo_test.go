@@ -1,0 +1,35 @@
+package test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestDemoHoldsEveryStep(t *testing.T) {
+	cmd := exec.Command(filepath.Join(bin, "demo-resource"), "-exit")
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "Every step held.") {
+		t.Fatalf("demo-resource -exit: %v\n%s", err, out)
+	}
+	t.Logf("\n%s", out)
+}
+
+func TestDemoSaysWhatIsWrongWithItsFlags(t *testing.T) {
+	for _, args := range [][]string{
+		{"-hub", "http://127.0.0.1:1"},
+		{"-iss", "https://issuer.example"},
+		{"-name", "x"},
+		{"extra"},
+		{"-hub", "http://127.0.0.1:1", "-key", "k", "-exit"},
+	} {
+		cmd := exec.Command(filepath.Join(bin, "demo-resource"), args...)
+		cmd.Env = []string{"PATH=/usr/bin:/bin"}
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.HasPrefix(string(out), "demo-resource: ") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}

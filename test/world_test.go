@@ -1,0 +1,251 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"go.uber.org/goleak"
+
+	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/subscriber"
+)
+
+// bin is where the programs under test are built, once.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "revocast-test-")
+	if err != nil {
+		panic(err)
+	}
+	bin = dir
+	build := exec.Command("go", "build", "-o", dir, "../cmd/...")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+const (
+	adminKey = "rvk_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+	issuer   = "https://issuer.example"
+)
+
+// world is a hub as a process of its own, an issuer, and subscribers in this
+// process.
+type world struct {
+	testing.TB
+	dir    string
+	listen string
+	hub    *exec.Cmd
+	log    *bytes.Buffer // of the hub that runs now; read after it has ended
+	signer ed25519.PrivateKey
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{TB: t, dir: filepath.Join(t.TempDir(), "data"), listen: freeAddr(t)}
+	var err error
+	_, w.signer, err = ed25519.GenerateKey(rand.Reader)
+	w.must(err)
+	t.Cleanup(w.stopHub)
+	return w
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func freeAddr(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (w *world) url() string { return "http://" + w.listen }
+
+// startHub starts the hub on the world's directory and waits until it serves.
+func (w *world) startHub() {
+	w.Helper()
+	w.log = new(bytes.Buffer)
+	w.hub = exec.Command(filepath.Join(bin, "hub"), "--data", w.dir, "--listen", w.listen, "--ops-listen", "127.0.0.1:0")
+	w.hub.Env = append(os.Environ(), "REVOCAST_ADMIN_KEY="+adminKey)
+	w.hub.Stdout, w.hub.Stderr = w.log, w.log
+	w.must(w.hub.Start())
+	w.eventually("the hub serves", func() bool {
+		resp, err := w.call("GET", "/v1/status", "")
+		return err == nil && resp.status == http.StatusOK
+	})
+}
+
+// killHub is what a power cut is to a process.
+func (w *world) killHub() {
+	w.Helper()
+	w.must(w.hub.Process.Kill())
+	_ = w.hub.Wait() // says that it was killed
+	w.hub = nil
+}
+
+// stopHub stops the hub in good order.
+func (w *world) stopHub() {
+	if w.hub == nil {
+		return
+	}
+	_ = w.hub.Process.Signal(os.Interrupt)
+	ended := make(chan error, 1)
+	go func() { ended <- w.hub.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			w.Errorf("the hub ended with %v\n%s", err, w.log)
+		}
+	case <-time.After(30 * time.Second):
+		_ = w.hub.Process.Kill()
+		<-ended
+		w.Errorf("the hub did not stop\n%s", w.log)
+	}
+	w.hub = nil
+}
+
+// eventually waits for something that has no event to wait for.
+func (w *world) eventually(what string, ok func() bool) {
+	w.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+type answer struct {
+	status int
+	body   []byte
+}
+
+// call sends one request to the hub as admin.
+func (w *world) call(method, path, body string) (answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, w.url()+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, got}, err
+}
+
+// revoke revokes one target and returns the revocation's id.
+func (w *world) revoke(kind events.Kind, value string) events.ID {
+	w.Helper()
+	a, err := w.call("POST", "/v1/revocations", order(kind, value))
+	w.must(err)
+	if a.status != http.StatusCreated {
+		w.Fatalf("revoke: %d: %s", a.status, a.body)
+	}
+	return idOf(w, a.body)
+}
+
+func order(kind events.Kind, value string) string {
+	return fmt.Sprintf(`{"target":{"kind":%q,"iss":%q,"value":%q},"reason":"logout"}`, kind, issuer, value)
+}
+
+func idOf(w *world, body []byte) events.ID {
+	w.Helper()
+	var res struct{ Revocations []struct{ ID events.ID } }
+	w.must(json.Unmarshal(body, &res))
+	return res.Revocations[0].ID
+}
+
+// audited returns how often each revocation's value stands in the audit.
+func (w *world) audited() map[string]int {
+	w.Helper()
+	a, err := w.call("GET", "/v1/audit", "")
+	w.must(err)
+	if a.status != http.StatusOK {
+		w.Fatalf("audit: %d: %s", a.status, a.body)
+	}
+	seen := make(map[string]int)
+	for line := range bytes.Lines(a.body) {
+		var op struct{ Target events.Target }
+		w.must(json.Unmarshal(line, &op))
+		seen[op.Target.Value]++
+	}
+	return seen
+}
+
+// subscribe starts a subscriber that trusts the world's issuer.
+func (w *world) subscribe(change ...func(*subscriber.Config)) *subscriber.Subscriber {
+	w.Helper()
+	c := subscriber.Config{Hubs: []string{w.url()}, Credential: adminKey, Issuers: []subscriber.Issuer{w.issuer()}}
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := subscriber.New(c)
+	w.must(err)
+	w.Cleanup(func() { s.Close() })
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	w.must(s.WaitReady(ctx))
+	return s
+}
+
+func (w *world) issuer() subscriber.Issuer {
+	x := base64.RawURLEncoding.EncodeToString(w.signer.Public().(ed25519.PublicKey))
+	return subscriber.Issuer{
+		Iss: issuer, Algorithms: []string{"EdDSA"},
+		Keys: fmt.Appendf(nil, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":%q}]}`, x),
+	}
+}
+
+// token mints a token.
+func (w *world) token(jti string) string {
+	w.Helper()
+	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
+		"iss": issuer, "sub": "alice", "jti": jti, "aud": "orders",
+		"iat": time.Now().Add(-time.Minute).Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+	})
+	t.Header["kid"] = "k1"
+	signed, err := t.SignedString(w.signer)
+	w.must(err)
+	return signed
+}
+
+// revokedIn asks a subscriber about a jti.
+func revokedIn(s *subscriber.Subscriber, jti string) subscriber.Verdict {
+	return s.Check(events.Claims{Issuer: issuer, ID: jti, IssuedAt: time.Now().UnixMilli()})
+}
