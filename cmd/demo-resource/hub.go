@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -15,46 +16,50 @@ import (
 // with it.
 type localHub struct {
 	url, key string
-	cancel   context.CancelFunc
-	serving  sync.WaitGroup
 	dir      string
+	end      context.CancelFunc
+	serving  sync.WaitGroup
 }
 
-func startHub(ctx context.Context) (*localHub, error) {
-	dir, err := os.MkdirTemp("", "revocast-demo-")
-	if err != nil {
+func startHub(ctx context.Context) (_ *localHub, err error) {
+	h := &localHub{key: "rvk_" + rand.Text() + rand.Text()}
+	if h.dir, err = os.MkdirTemp("", "revocast-demo-"); err != nil {
 		return nil, err
 	}
-	h := &localHub{dir: dir, key: "rvk_" + rand.Text() + rand.Text()}
-	inner, err := hub.Open(ctx, hub.Config{DataDir: dir, AdminKey: h.key, DrainWindow: 100 * time.Millisecond})
-	if err != nil {
-		os.RemoveAll(dir)
+	// The hub outlives the signal that ends the demo, so that the subscriber
+	// is closed first.
+	ctx, h.end = context.WithCancel(context.WithoutCancel(ctx))
+	if err := h.serve(ctx); err != nil {
+		h.stop()
 		return nil, fmt.Errorf("start the hub: %w", err)
 	}
-	api, err := listen("127.0.0.1:8080")
-	if err == nil {
-		ops, err2 := listen("127.0.0.1:9090")
-		if err = err2; err == nil {
-			h.url = "http://" + api.Addr().String()
-			// The hub outlives the signal that ends the demo, so that the
-			// subscriber is closed first.
-			var serve context.Context
-			serve, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
-			h.serving.Go(func() {
-				if err := inner.Serve(serve, api, ops, nil); err != nil {
-					fmt.Fprintln(os.Stderr, "demo-resource: hub:", err)
-				}
-			})
-			return h, nil
+	return h, nil
+}
+
+func (h *localHub) serve(ctx context.Context) error {
+	var listeners [2]net.Listener
+	for i, addr := range []string{"127.0.0.1:8080", "127.0.0.1:9090"} {
+		l, err := listen(addr)
+		if err != nil {
+			return err
 		}
+		listeners[i] = l
 	}
-	inner.Close()
-	os.RemoveAll(dir)
-	return nil, err
+	inner, err := hub.Open(ctx, hub.Config{DataDir: h.dir, AdminKey: h.key, DrainWindow: 100 * time.Millisecond})
+	if err != nil {
+		return err
+	}
+	h.url = "http://" + listeners[0].Addr().String()
+	h.serving.Go(func() {
+		if err := inner.Serve(ctx, listeners[0], listeners[1], nil); err != nil {
+			fmt.Fprintln(os.Stderr, "demo-resource: hub:", err)
+		}
+	})
+	return nil
 }
 
 func (h *localHub) stop() {
-	h.cancel()
+	h.end()
 	h.serving.Wait()
 	os.RemoveAll(h.dir)
 }

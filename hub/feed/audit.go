@@ -50,6 +50,10 @@ func (f *Feed) auditRecord(ctx context.Context, seq uint64) (AuditRecord, error)
 	return AuditRecord{seq, at, e.Chain, e.FeedHash, e.AuditHash, ops}, err
 }
 
+// First asks for the seq of the oldest record that the log still holds; if it
+// holds none, that is the seq of the next one.
+func (f *Feed) First(ctx context.Context) (uint64, error) { return f.log.First(ctx) }
+
 // WaitRecord waits until a record after seq has been folded, or ctx ends.
 func (f *Feed) WaitRecord(ctx context.Context, seq uint64) error {
 	return f.log.WaitFollowed(ctx, seq+1)

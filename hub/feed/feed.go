@@ -188,6 +188,9 @@ func (f *Feed) Drain(window time.Duration) {
 	})
 }
 
+// Draining is closed when Drain is called.
+func (f *Feed) Draining() <-chan struct{} { return f.drain }
+
 // Name is the feed's name.
 func (f *Feed) Name() string { return f.log.Feed() }
 

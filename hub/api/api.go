@@ -1,0 +1,95 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/revocast/revocast/hub/feed"
+	"github.com/revocast/revocast/internal/token"
+)
+
+// Config is what New needs. Zero fields have the defaults named.
+type Config struct {
+	Feed *feed.Feed // required
+	Keys *Keyring   // required
+
+	// Tokens verifies the tokens of the configured issuers, as credentials and
+	// for checks. Nil: no issuer is configured, and only keys are credentials.
+	Tokens *token.Verifier
+	// Audience has to be in the aud of a token that is a credential, so that a
+	// token meant for another service opens nothing here (RFC 9068 section 4).
+	// Default: "revocast".
+	Audience string
+
+	HubKeys      []string      // the kids of the hub's signing keys, for the status
+	Version      string        // likewise
+	Heartbeat    time.Duration // 2 s: something is sent to each reader of the audit stream at least this often
+	WriteTimeout time.Duration // 10 s: how long one write to a reader of the audit may block
+	Now          func() time.Time
+	Logger       *slog.Logger
+	Metrics      prometheus.Registerer // nil: none
+}
+
+// API answers the requests to one hub. It has nothing to close: what it does
+// ends with the requests, and audit streams with the feed's Drain.
+type API struct {
+	feed         *feed.Feed
+	ring         *Keyring
+	tokens       *token.Verifier // nil if no issuer is configured
+	audience     string
+	hubKeys      []string
+	version      string
+	heartbeat    time.Duration
+	writeTimeout time.Duration
+	now          func() time.Time
+	startedAt    time.Time
+	logger       *slog.Logger
+	metrics      *metrics
+	failures     *failures
+	readers      readers
+	mux          *http.ServeMux
+}
+
+// New makes the handler of the interface.
+func New(cfg Config) *API {
+	a := &API{
+		feed: cfg.Feed, ring: cfg.Keys, tokens: cfg.Tokens, audience: cfg.Audience,
+		hubKeys: cfg.HubKeys, version: cfg.Version, heartbeat: cfg.Heartbeat, writeTimeout: cfg.WriteTimeout,
+		now: cfg.Now, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
+		failures: newFailures(), readers: make(readers, maxReaders),
+	}
+	if a.audience == "" {
+		a.audience = "revocast"
+	}
+	if a.heartbeat == 0 {
+		a.heartbeat = 2 * time.Second
+	}
+	if a.writeTimeout == 0 {
+		a.writeTimeout = 10 * time.Second
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.logger == nil {
+		a.logger = slog.New(slog.DiscardHandler)
+	}
+	a.startedAt = a.now()
+	a.mux = a.routes()
+	return a
+}
+
+// answer sends v as JSON.
+func answer(w http.ResponseWriter, status int, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // an error is the reader's loss
+	return nil
+}

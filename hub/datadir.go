@@ -1,0 +1,116 @@
+package hub
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/revocast/revocast/events"
+)
+
+// dataDir is the directory of a hub, apart from what is the log's.
+type dataDir string
+
+// openDataDir makes the directory if need be. One that others can look into
+// is not refused, since a volume's permissions are not always ours to set.
+func openDataDir(path string, logger *slog.Logger) (dataDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
+		logger.Warn("others may look into the data directory; it should be for its owner only", "dir", path, "mode", perm.String(), "want", "0700")
+	}
+	return dataDir(path), nil
+}
+
+func (d dataDir) path(name string) string { return filepath.Join(string(d), name) }
+
+// read returns a file's bytes, nil if there is none.
+func (d dataDir) read(name string) ([]byte, error) {
+	data, err := os.ReadFile(d.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// replace gives a file new bytes. After a crash at any moment it has either
+// all of the old or all of the new ones; after replace has returned, the new.
+func (d dataDir) replace(name string, data []byte) (err error) {
+	f, err := os.CreateTemp(string(d), name+".*.tmp") // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), d.path(name)); err != nil {
+		return err
+	}
+	return d.sync()
+}
+
+// sync makes a rename durable.
+func (d dataDir) sync() error {
+	if runtime.GOOS == "windows" {
+		return nil // a directory can't be synced there
+	}
+	dir, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+const (
+	logDir      = "log"
+	keysFile    = "keys.json"
+	signingFile = "signing.key"
+)
+
+// signingKey returns the hub's key, which it makes the first time.
+func (d dataDir) signingKey() (events.SigningKey, error) {
+	text, err := d.read(signingFile)
+	if err != nil {
+		return events.SigningKey{}, err
+	}
+	if text == nil {
+		key, err := events.NewSigningKey(rand.Reader)
+		if err != nil {
+			return key, err
+		}
+		return key, d.replace(signingFile, []byte(base64.RawURLEncoding.EncodeToString(key.Seed())+"\n"))
+	}
+	seed, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimSuffix(string(text), "\n"))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return events.SigningKey{}, fmt.Errorf("%s is not a signing key (want %d bytes in base64url); if it is removed, a new one is made",
+			d.path(signingFile), ed25519.SeedSize)
+	}
+	return events.NewSigningKey(bytes.NewReader(seed))
+}

@@ -1,0 +1,358 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/revocast/revocast/events"
+)
+
+// Config describes the log of one feed. Zero values other than Feed mean the
+// defaults.
+type Config struct {
+	// Feed is the name of the feed: 1 to 32 of a-z, 0-9 and "-".
+	Feed string
+	// Retention is how long a record is held: 90 days by default, at least a
+	// second. A change takes effect on a stream that exists.
+	Retention time.Duration
+	// MaxBytes bounds the stream's size; none by default. A larger bound takes
+	// effect on a stream that exists, a smaller one is refused.
+	MaxBytes int64
+	// Replicas is the least number of copies: 1 by default.
+	Replicas int
+	// AppendTimeout is how long the log waits for the server's answer to one
+	// record: 5 seconds by default.
+	AppendTimeout time.Duration
+	// MaxQueued and MaxQueuedBytes bound the proposals that wait for their
+	// record: 16,384 and 64 MiB by default.
+	MaxQueued      int
+	MaxQueuedBytes int
+	// Dir is the directory of the embedded server. If it is set, nothing is
+	// appended while fewer than MinFree bytes of its disk are free: 64 MiB by
+	// default.
+	Dir     string
+	MinFree uint64
+
+	Logger *slog.Logger
+	Now    func() time.Time
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if !feedName.MatchString(c.Feed) {
+		return c, fmt.Errorf("log: feed %q: want 1 to 32 of a-z, 0-9 and -", c.Feed)
+	}
+	orElse(&c.Retention, 90*24*time.Hour)
+	orElse(&c.MaxBytes, -1)
+	orElse(&c.Replicas, 1)
+	orElse(&c.AppendTimeout, 5*time.Second)
+	orElse(&c.MaxQueued, 16384)
+	orElse(&c.MaxQueuedBytes, 64<<20)
+	orElse(&c.MinFree, 64<<20)
+	if c.Retention < time.Second {
+		return c, fmt.Errorf("log: retention is %v, want at least a second", c.Retention)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.Logger = c.Logger.With("feed", c.Feed)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c, nil
+}
+
+func orElse[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Log is the log of one feed. Its methods may be called from any goroutine.
+type Log struct {
+	// Set once by Open.
+	cfg    Config
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	ticks  jetstream.Stream
+	id     identity
+	space  space
+	// publish stores one message and waits for the answer. Tests replace it,
+	// before the first append, to lose messages and answers.
+	publish func(context.Context, *nats.Msg) (*jetstream.PubAck, error)
+
+	// ctx ends with the log; its cause is ErrClosed or a *HistoryError.
+	ctx  context.Context
+	stop context.CancelCauseFunc
+
+	queue queue
+	place place         // of the follower
+	last  atomic.Uint64 // the highest record that the committer knows to be stored
+
+	mu       sync.Mutex
+	closed   bool // guarded by mu; no goroutine is added to wg once it is set
+	followed bool // guarded by mu; Follow has been called
+	wg       sync.WaitGroup
+}
+
+// Open opens the log of a feed, or makes it: its stream and the companion that
+// holds the ticks. A stream whose settings would break a promise is refused,
+// with every one of them named. The connection stays the caller's, who closes
+// it after the log. ctx bounds the opening only.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	l := &Log{
+		cfg:   cfg,
+		nc:    nc,
+		js:    js,
+		space: space{dir: cfg.Dir, min: cfg.MinFree, stat: statDisk},
+		queue: newQueue(cfg.MaxQueued, cfg.MaxQueuedBytes),
+	}
+	l.publish = l.publishOnce
+	want := logStream(cfg)
+	want.Metadata = newMetadata()
+	if l.stream, err = openStream(ctx, js, want); err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	if l.id, err = readIdentity(l.stream.CachedInfo()); err != nil {
+		return nil, fmt.Errorf("log: stream %s: %w", want.Name, err)
+	}
+	if l.ticks, err = openStream(ctx, js, tickStream(cfg)); err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	l.ctx, l.stop = context.WithCancelCause(context.Background())
+	head, err := l.learn(ctx)
+	if err != nil {
+		l.stop(ErrClosed)
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	l.last.Store(head.seq)
+	l.wg.Add(1)
+	go func() {
+		defer l.wg.Done()
+		(&committer{Log: l, head: head}).run()
+	}()
+	return l, nil
+}
+
+// Feed is the feed's name.
+func (l *Log) Feed() string { return l.cfg.Feed }
+
+// Epoch names this history. It never changes while the log is open.
+func (l *Log) Epoch() string { return l.id.epoch }
+
+// Salt is the salt of the feed's keys.
+func (l *Log) Salt() events.Salt { return l.id.salt }
+
+// Retention is how long a record is held.
+func (l *Log) Retention() time.Duration { return l.cfg.Retention }
+
+// Close ends the log and waits for its goroutines and for Follow; so apply
+// must not call it. A record in flight is waited for, at most AppendTimeout;
+// proposals that wait for theirs get ErrClosed.
+func (l *Log) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.stop(ErrClosed)
+	l.wg.Wait()
+}
+
+// fail ends the log: its history is not what it was.
+func (l *Log) fail(err *HistoryError) error {
+	if l.ctx.Err() == nil {
+		l.cfg.Logger.Error("the log's history is broken", "err", err)
+	}
+	l.stop(err)
+	return err
+}
+
+func (l *Log) fault(f Fault, seq uint64, format string, args ...any) *HistoryError {
+	return &HistoryError{Stream: streamName(l.cfg.Feed), Fault: f, Seq: seq, Detail: fmt.Sprintf(format, args...)}
+}
+
+// First asks the server for the first record that is still held. If none is,
+// First is Head + 1.
+func (l *Log) First(ctx context.Context) (uint64, error) {
+	state, err := l.look(ctx)
+	return firstSeq(state), err
+}
+
+// Head asks the server for the last record that was stored.
+func (l *Log) Head(ctx context.Context) (uint64, error) {
+	state, err := l.look(ctx)
+	return state.LastSeq, err
+}
+
+func firstSeq(state jetstream.StreamState) uint64 {
+	if state.Msgs == 0 {
+		return state.LastSeq + 1
+	}
+	return state.FirstSeq
+}
+
+// A deposed leader may answer with an old state for a moment, so what would
+// end the log is looked at more than once.
+const (
+	looks     = 3
+	lookPause = 200 * time.Millisecond
+)
+
+// look asks for the state of the stream, and makes sure that it is still the
+// stream that was opened and still holds all that was seen in it. If not, the
+// log has failed.
+func (l *Log) look(ctx context.Context) (jetstream.StreamState, error) {
+	for n := 1; ; n++ {
+		state, fault, err := l.lookOnce(ctx)
+		if err != nil {
+			return state, fmt.Errorf("ask for the state of the log: %w", err)
+		}
+		if fault == nil {
+			return state, nil
+		}
+		if n == looks {
+			return state, l.fail(fault)
+		}
+		if err := sleep(ctx, lookPause); err != nil {
+			return state, err
+		}
+	}
+}
+
+func (l *Log) lookOnce(ctx context.Context) (jetstream.StreamState, *HistoryError, error) {
+	followed, _ := l.Followed()
+	seen := max(followed, l.last.Load()) // before the question, not after
+	info, err := l.stream.Info(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return jetstream.StreamState{}, l.fault(Recreated, seen, "the stream is gone"), nil
+	}
+	if err != nil {
+		return jetstream.StreamState{}, nil, err
+	}
+	id, err := readIdentity(info)
+	switch {
+	case err != nil:
+		return info.State, l.fault(Recreated, seen, "%v", err), nil
+	case id.epoch != l.id.epoch:
+		return info.State, l.fault(Recreated, seen, "epoch is %s, was %s", id.epoch, l.id.epoch), nil
+	case !id.created.Equal(l.id.created):
+		return info.State, l.fault(Recreated, seen, "created %v, was %v", id.created, l.id.created), nil
+	case info.State.LastSeq < seen:
+		return info.State, l.fault(Rewound, seen, "the stream ends at %d", info.State.LastSeq), nil
+	}
+	return info.State, nil, nil
+}
+
+// A replica may not have a record yet that the leader has stored.
+const (
+	readTries = 20
+	readPause = 50 * time.Millisecond
+)
+
+// Read returns one record, or ErrNotFound if it has aged out or was not
+// appended yet.
+func (l *Log) Read(ctx context.Context, seq uint64) (Entry, error) {
+	if seq == 0 {
+		return Entry{}, ErrNotFound
+	}
+	for n := 1; ; n++ {
+		msg, err := l.stream.GetMsg(ctx, seq)
+		if err == nil {
+			e, _, err := decode(msg.Sequence, msg.Time, msg.Header, msg.Data)
+			if err != nil {
+				return Entry{}, l.fault(Altered, seq, "%v", err)
+			}
+			return e, nil
+		}
+		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return Entry{}, fmt.Errorf("read record %d: %w", seq, err)
+		}
+		state, err := l.look(ctx)
+		if err != nil {
+			return Entry{}, err
+		}
+		if seq < firstSeq(state) || seq > state.LastSeq {
+			return Entry{}, ErrNotFound
+		}
+		if n == readTries {
+			return Entry{}, l.fault(Gap, seq, "the stream does not have it")
+		}
+		if err := sleep(ctx, readPause); err != nil {
+			return Entry{}, err
+		}
+	}
+}
+
+// head is a place after which a record can be appended.
+type head struct {
+	seq   uint64
+	chain events.Chain
+	at    events.Time // of the record at seq
+}
+
+// learn asks the server where the log ends.
+func (l *Log) learn(ctx context.Context) (head, error) {
+	state, err := l.look(ctx)
+	if err != nil || state.LastSeq == 0 {
+		return head{}, err
+	}
+	if state.Msgs == 0 {
+		chain, err := l.remember(ctx, state.LastSeq)
+		return head{state.LastSeq, chain, events.At(state.LastTime)}, err
+	}
+	e, err := l.Read(ctx, state.LastSeq)
+	if err != nil {
+		if h := (*HistoryError)(nil); errors.As(err, &h) {
+			l.fail(h)
+		}
+		return head{}, err
+	}
+	part, err := events.ParseFeed(e.Feed)
+	if err != nil {
+		return head{}, l.fail(l.fault(Altered, e.Seq, "%v", err))
+	}
+	return head{e.Seq, e.Chain, part.At}, nil
+}
+
+// remember finds the chain at the head of a log whose records have all aged
+// out: the follower may have it, and so has the last tick of any hub.
+func (l *Log) remember(ctx context.Context, seq uint64) (events.Chain, error) {
+	if followed, chain := l.Followed(); followed == seq {
+		return chain, nil
+	}
+	chain, ok, err := l.chainInTicks(ctx, seq)
+	if err == nil && !ok {
+		// Nobody is left who could tell. All hubs begin again with the same
+		// chain; an auditor sees the seam, as it is one.
+		l.cfg.Logger.Warn("all records have aged out and no tick tells their chain: it begins anew", "seq", seq)
+	}
+	return chain, err
+}
+
+// sleep waits, or returns the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

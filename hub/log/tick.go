@@ -1,0 +1,73 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/revocast/revocast/events"
+)
+
+// A tick tells, beside its payload, where its hub was. When every record has
+// aged out, the ticks are where the chain survives.
+const headerSeq = "Revocast-Seq"
+
+var hubName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// Tick stores a payload, at most 60 KiB, in place of the hub's last one, and
+// returns once that is acknowledged. It proves that writes are stored: the
+// companion stream is on the same disk, or in the same cluster, as the log.
+// hubID is 1 to 64 of A-Z, a-z, 0-9, "-" and "_".
+func (l *Log) Tick(ctx context.Context, hubID string, payload []byte) error {
+	if !hubName.MatchString(hubID) {
+		return fmt.Errorf("tick: hub id %q: want 1 to 64 of A-Z, a-z, 0-9, - and _", hubID)
+	}
+	if l.ctx.Err() != nil {
+		return context.Cause(l.ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.AppendTimeout)
+	defer cancel()
+	seq, chain := l.Followed()
+	_, err := l.js.PublishMsg(ctx, &nats.Msg{
+		Subject: strings.TrimSuffix(tickSubjects(l.cfg.Feed), "*") + hubID,
+		Header: nats.Header{
+			jetstream.ExpectedStreamHeader: {ticksName(l.cfg.Feed)},
+			headerSeq:                      {strconv.FormatUint(seq, 10)},
+			headerBefore:                   {chain.String()},
+		},
+		Data: payload,
+	})
+	if err != nil {
+		return fmt.Errorf("tick: %w", err)
+	}
+	return nil
+}
+
+// chainInTicks looks for a hub that had followed to seq when it ticked last.
+func (l *Log) chainInTicks(ctx context.Context, seq uint64) (events.Chain, bool, error) {
+	info, err := l.ticks.Info(ctx, jetstream.WithSubjectFilter(tickSubjects(l.cfg.Feed)))
+	if err != nil {
+		return events.Chain{}, false, fmt.Errorf("read ticks: %w", err)
+	}
+	for subject := range info.State.Subjects {
+		msg, err := l.ticks.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return events.Chain{}, false, fmt.Errorf("read ticks: %w", err)
+		}
+		var chain events.Chain
+		if msg.Header.Get(headerSeq) == strconv.FormatUint(seq, 10) &&
+			chain.UnmarshalText([]byte(msg.Header.Get(headerBefore))) == nil {
+			return chain, true, nil
+		}
+	}
+	return events.Chain{}, false, nil
+}

@@ -1,0 +1,139 @@
+package subscriber
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/revocast/revocast/internal/token"
+)
+
+// reverify is how long a signature counts as verified. After that it is
+// verified once more, which notices keys that their issuer has withdrawn.
+const reverify = time.Minute
+
+// Authenticate says whom a bearer token is about, or why it is refused, as an
+// *Error: it verifies the signature with the issuer's keys, what the token
+// says about itself, and that it is not revoked; and while the set is not
+// fresh, it asks the policy.
+//
+// The token must be for one of the audiences. If none is given, its audience
+// is NOT checked: tokens that were made for other services are accepted then.
+//
+// A token that was seen before costs a look-up, well below a microsecond. For
+// another one, keys may have to be fetched, which takes at most 200 ms, less if
+// ctx ends.
+func (s *Subscriber) Authenticate(ctx context.Context, raw string, audience ...string) (*Token, error) {
+	t, err := s.authenticate(ctx, raw, audience, s.config.Policy)
+	if err != nil { // and not: return t, err, which would be an error of nil
+		return nil, err
+	}
+	return t, nil
+}
+
+func (s *Subscriber) authenticate(ctx context.Context, raw string, audience []string, policy Policy) (*Token, *Error) {
+	now := s.clock()
+	t, ok := s.verified.get(raw)
+	if !ok || now.mono-time.Duration(t.checkedAt.Load()) > reverify {
+		var err *Error
+		if t, err = s.verify(ctx, raw); err != nil {
+			return nil, s.refuse(err)
+		}
+	}
+	switch {
+	case t.expired(now):
+		return nil, s.refuse(&Error{CodeExpired, "the token has expired", ErrExpired})
+	case now.wall < t.validFrom:
+		return nil, s.refuse(&Error{CodeNotYetValid, "the token is not valid yet", nil})
+	case len(audience) > 0 && !intersect(t.Audience, audience):
+		return nil, s.refuse(&Error{CodeAudience, "the token is for another audience", nil})
+	}
+
+	v := s.view.Load()
+	hit, revoked := v.match(t, now)
+	st := v.standing(now, s.config.MaxStaleness)
+	verdict := s.verdict(hit, revoked, st)
+	switch verdict.Outcome {
+	case Allowed:
+		return t, nil
+	case Revoked:
+		return nil, s.refuse(&Error{CodeRevoked, "the token has been revoked", &RevokedError{verdict}})
+	}
+	allowed, err := policy.allows(ctx, t, st)
+	s.decided(policy, allowed && err == nil)
+	if err != nil {
+		return nil, s.refuse(&Error{CodeStale, "whether the token has been revoked can't be found out at the moment", err})
+	}
+	if !allowed {
+		return nil, s.refuse(&Error{CodeStale, "whether the token has been revoked is not known at the moment", ErrStale})
+	}
+	return t, nil
+}
+
+// verify verifies the signature, and remembers the token.
+func (s *Subscriber) verify(ctx context.Context, raw string) (*Token, *Error) {
+	v, err := s.verifier.Verify(ctx, raw)
+	if err != nil {
+		s.verified.remove(raw)
+		var terr *token.Error
+		if !errors.As(err, &terr) {
+			return nil, &Error{CodeMalformed, "the token can't be verified", nil}
+		}
+		return nil, &Error{terr.Code, terr.Detail, terr}
+	}
+	now := int64(s.clock().mono)
+	if known, ok := s.verified.get(raw); ok {
+		known.checkedAt.Store(now)
+		return known, nil
+	}
+	issuer, _ := s.verifier.Issuer(v.Claims.Issuer)
+	skew := issuer.Skew.Milliseconds()
+	t := &Token{
+		Claims:     v.Claims,
+		Audience:   v.Audience,
+		Scope:      v.Scope,
+		Payload:    v.Payload,
+		validFrom:  max(v.Claims.IssuedAt, v.NotBefore) - skew,
+		validUntil: v.Claims.Expires + skew,
+	}
+	t.checkedAt.Store(now)
+	if s.calls == nil {
+		return s.verified.add(raw, t), nil
+	}
+	// Watched before it is remembered, so that what the cache forgets is never
+	// watched afterwards.
+	t.watched = &watched{token: t}
+	if s.verified.shard(raw) == nil || !s.watch.add(t.watched) {
+		return t, nil
+	}
+	first := s.verified.add(raw, t)
+	if first != t {
+		s.watch.remove(t.watched)
+	}
+	return first, nil
+}
+
+func (s *Subscriber) decided(p Policy, allowed bool) {
+	name := p.name + "/refused"
+	if allowed {
+		name = p.name + "/allowed"
+	}
+	s.tally.decisions.add(name)
+	s.config.Metrics.Decision(p.name, allowed)
+}
+
+func (s *Subscriber) refuse(err *Error) *Error {
+	s.tally.refused.add(string(err.Code))
+	s.config.Metrics.Refused(err.Code)
+	return err
+}
+
+func intersect(a, b []string) bool {
+	for _, x := range a {
+		if slices.Contains(b, x) {
+			return true
+		}
+	}
+	return false
+}

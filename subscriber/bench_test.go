@@ -1,0 +1,130 @@
+package subscriber
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/revocast/revocast/events"
+)
+
+// benchSubscriber is fresh for an hour with n live revocations, without a hub.
+func benchSubscriber(b testing.TB, n int) *Subscriber {
+	c := Config{
+		Hubs: []string{"http://127.0.0.1:1"}, Credential: testKey, MaxStaleness: time.Hour,
+		Issuers: []Issuer{{Iss: testIssuer, Keys: testJWKS()}},
+	}
+	quiet := testTuning
+	quiet.backoffFirst, quiet.backoffMost, quiet.steward = time.Hour, time.Hour, time.Hour
+	c.Logger = discard
+	s, err := start(c, quiet, newClock())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	set := events.NewLiveSet()
+	set.Reserve(events.KindToken, n)
+	exp := uint32(time.Now().Unix() + 3600)
+	for i := range n {
+		sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+		set.Join(events.KindToken, events.Key(sum[:events.KeySize]), events.Term{Exp: exp})
+	}
+	s.change(func(r *replica, now moment) {
+		r.begin(&holdings{[]saltedSet{{events.Salt{1}, set}}}, events.Position{Epoch: "e", Seq: 1}, events.Chain{})
+		r.tick, r.probe = &now, &now
+		r.settle(now)
+	})
+	if s.Status().State != Fresh {
+		b.Fatalf("%+v", s.Status())
+	}
+	return s
+}
+
+// BenchmarkCheck is what revocation adds to a request whose token has been
+// seen before. The tokens differ from call to call, so that memory and not a
+// few cache lines are measured.
+func BenchmarkCheck(b *testing.B) {
+	for _, n := range []int{1_000, 1_000_000} {
+		s := benchSubscriber(b, n)
+		b.Run(fmt.Sprintf("prepared/live=%d", n), func(b *testing.B) {
+			toks := make([]*Token, 1<<12)
+			for i := range toks {
+				toks[i] = s.Prepare(claims(fmt.Sprintf("jti-%d", i), fmt.Sprintf("sub-%d", i)))
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if v := s.CheckPrepared(toks[i%len(toks)]); v.Outcome != Allowed {
+					b.Fatal(v)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("claims/live=%d", n), func(b *testing.B) {
+			c := claims("jti", "sub")
+			b.ReportAllocs()
+			for b.Loop() {
+				if v := s.Check(c); v.Outcome != Allowed {
+					b.Fatal(v)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkAuthenticate puts the way of a token that was seen before next to
+// what it saves: golang-jwt parsing and verifying the same token.
+func BenchmarkAuthenticate(b *testing.B) {
+	s := benchSubscriber(b, 100_000)
+	raw := sign(b, nil)
+	ctx := context.Background()
+	var hit, peer float64
+	b.Run("peer=golang-jwt/RS256", func(b *testing.B) {
+		parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer(testIssuer), jwt.WithAudience("orders"), jwt.WithExpirationRequired())
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := parser.Parse(raw, func(*jwt.Token) (any, error) { return &testRSA.PublicKey, nil }); err != nil {
+				b.Fatal(err)
+			}
+		}
+		peer = float64(b.Elapsed().Nanoseconds()) / float64(b.N)
+	})
+	b.Run("hit", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.Authenticate(ctx, raw, "orders"); err != nil {
+				b.Fatal(err)
+			}
+		}
+		hit = float64(b.Elapsed().Nanoseconds()) / float64(b.N)
+		if peer > 0 {
+			b.ReportMetric(peer/hit, "x-faster")
+		}
+	})
+	b.Run("hit/parallel", func(b *testing.B) {
+		raws := make([]string, 64)
+		for i := range raws {
+			raws[i] = sign(b, map[string]any{"jti": fmt.Sprint("t", i)})
+		}
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				if _, err := s.Authenticate(ctx, raws[i%len(raws)], "orders"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	})
+	b.Run("miss", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			s.verified.remove(raw)
+			if _, err := s.Authenticate(ctx, raw, "orders"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

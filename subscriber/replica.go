@@ -1,0 +1,481 @@
+package subscriber
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/revocast/revocast/events"
+)
+
+// replica is what a subscriber holds of a feed, and the rules by which it
+// changes. It does no I/O, has no clock and no goroutine. Everything is
+// guarded by Subscriber.mu, except that the set is read without it.
+type replica struct {
+	budget int64              // Config.MemoryBudget
+	pinned []events.PublicKey // Config.HubKeys
+
+	feed  string
+	held  *holdings // nil: nothing yet; else sets[0] is that of the feed
+	pos   events.Position
+	chain events.Chain // at pos
+	head  uint64       // the highest head learnt in this epoch
+	keys  []events.PublicKey
+	disk  bool // all this is from the snapshot file, and no hub has confirmed it
+
+	ticks    map[string]lastTick // by kid, in this epoch
+	tick     *moment             // receipt of the newest tick at or before pos
+	probe    *moment             // sending of the newest report whose answer's head is at or before pos
+	proven   moment              // the earlier of the two, as last known; the start at first
+	ahead    []aheadTick         // ticks beyond pos, in order
+	answered []aheadAnswer       // answers beyond pos, in order
+
+	trouble  trouble
+	troubled bool   // trouble was not 0 when settle last looked
+	since    moment // trouble began
+
+	strikes   int // wrong frames since the last right one
+	greeted   bool
+	hubBehind bool     // the hub's head was before pos
+	kept      int      // revocations held that the last snapshot did not know
+	unknown   []string // operations that can't be enforced, as the feed names them
+}
+
+type lastTick struct {
+	at  events.Time
+	seq uint64
+}
+
+type aheadTick struct {
+	seq      uint64
+	chain    events.Chain
+	received moment
+}
+
+type aheadAnswer struct {
+	head           uint64
+	sent, received moment
+}
+
+// maxAhead bounds the proofs that wait for their head to be reached. If more
+// come, the oldest are kept: they are reached first.
+const maxAhead = 16
+
+// maxKept bounds the sets of earlier histories with other salts. They go when
+// their last revocation has expired; a feed that is made anew more often than
+// that needs a person, and the subscriber stays stale until one has come.
+const maxKept = 3
+
+func newReplica(config Config, start moment) *replica {
+	return &replica{budget: config.MemoryBudget, pinned: config.HubKeys, proven: start, trouble: unproven, troubled: true, since: start}
+}
+
+// frameError is something that the protocol does not allow.
+type frameError struct {
+	reason   string // for counting: one of few
+	detail   string
+	disputed bool // it shows that hub and subscriber do not have the same history
+}
+
+func (e *frameError) Error() string { return "invalid " + e.reason + ": " + e.detail }
+
+func wrong(reason, format string, args ...any) *frameError {
+	return &frameError{reason: reason, detail: fmt.Sprintf(format, args...)}
+}
+
+func disputes(reason, format string, args ...any) *frameError {
+	return &frameError{reason: reason, detail: fmt.Sprintf(format, args...), disputed: true}
+}
+
+// set is the set of the feed. There must be one.
+func (r *replica) set() *events.LiveSet { return r.held.sets[0].set }
+
+// resumeAt is the position to ask the records after, if there is one that can
+// be relied on.
+func (r *replica) resumeAt() (events.Position, bool) {
+	return r.pos, r.held != nil && r.trouble&disputed == 0
+}
+
+// hello begins a session. It reports whether a snapshot is needed before
+// records can follow, and whether what is held must be kept beside it because
+// the snapshot is of another history, or a disputed one.
+func (r *replica) hello(h *events.Hello, now moment) (snapshot, union bool, err *frameError) {
+	defer r.settle(now)
+	keys, err := r.checkHello(h)
+	if err != nil {
+		return false, false, err
+	}
+	if r.feed != "" && r.feed != h.Feed {
+		if !r.disk {
+			return false, false, wrong("hello", "the credential is for feed %.64q now, and what is held is of another", h.Feed)
+		}
+		// The file is not of this feed: nothing of it was ever of use.
+		*r = *newReplica(Config{MemoryBudget: r.budget, HubKeys: r.pinned}, r.proven)
+	}
+	r.feed, r.keys, r.greeted = h.Feed, keys, true
+	for kid := range r.ticks {
+		// Bounded by the keys of one hello; a key that comes back later has
+		// the report's nonce against replays.
+		if len(r.ticks) > maxKeys && !slices.ContainsFunc(keys, func(k events.PublicKey) bool { return k.KeyID == kid }) {
+			delete(r.ticks, kid)
+		}
+	}
+
+	same := r.held != nil && r.pos.Epoch == h.Epoch && r.held.sets[0].salt == h.Salt
+	switch {
+	case r.held == nil && h.Mode == events.ModeDelta:
+		r.begin(&holdings{[]saltedSet{{h.Salt, events.NewLiveSet()}}}, events.Position{Epoch: h.Epoch}, events.Chain{})
+	case r.held == nil:
+		return true, false, nil
+	case !same || h.Mode == events.ModeReset:
+		r.trouble |= disputed
+		return true, true, nil
+	case r.trouble&disputed != 0:
+		return true, true, nil
+	}
+	r.head = max(r.head, h.Head)
+	r.hubBehind = h.Head < r.pos.Seq
+	if h.Mode != events.ModeDelta {
+		return true, false, nil
+	}
+	r.trouble &^= broken
+	r.disk = false
+	return false, false, nil
+}
+
+// maxKeys bounds the keys of a hello. A cluster has one for each hub.
+const maxKeys = 256
+
+// checkHello returns the keys that may sign in this session.
+func (r *replica) checkHello(h *events.Hello) ([]events.PublicKey, *frameError) {
+	switch {
+	case h.V != 1:
+		return nil, wrong("hello", "version %d, want 1", h.V)
+	case h.Feed == "" || len(h.Feed) > 256:
+		return nil, wrong("hello", "no feed")
+	case !events.ValidEpoch(h.Epoch):
+		return nil, wrong("hello", "no epoch")
+	case h.Mode != events.ModeDelta && h.Mode != events.ModeSnapshot && h.Mode != events.ModeReset:
+		return nil, wrong("hello", "unknown mode %.16q", h.Mode)
+	case len(h.Keys) > maxKeys:
+		return nil, wrong("hello", "%d keys", len(h.Keys))
+	}
+	var keys []events.PublicKey
+	for _, k := range h.Keys {
+		if k.Validate() == nil && (len(r.pinned) == 0 || slices.Contains(r.pinned, k)) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, wrong("hello", "none of its %d keys may sign here", len(h.Keys))
+	}
+	return keys, nil
+}
+
+// begin puts other holdings in place, about which nothing is proven yet.
+func (r *replica) begin(held *holdings, pos events.Position, chain events.Chain) {
+	if r.pos.Epoch != pos.Epoch {
+		r.ticks = make(map[string]lastTick)
+		r.head = 0
+	}
+	r.held, r.pos, r.chain = held, pos, chain
+	r.head = max(r.head, pos.Seq)
+	r.tick, r.probe, r.ahead, r.answered = nil, nil, nil, nil
+}
+
+// install puts a snapshot in place. h is the hello that asked for it, and
+// union what hello said.
+func (r *replica) install(s *events.Snapshot, h *events.Hello, union bool, now moment) *frameError {
+	defer r.settle(now)
+	switch {
+	case s.Feed != h.Feed:
+		return wrong("snapshot", "of feed %.64q", s.Feed)
+	case s.Epoch != h.Epoch || s.Salt != h.Salt:
+		return wrong("snapshot", "of another history than the hello: epoch %s, want %s", s.Epoch, h.Epoch)
+	case !union && r.held != nil && s.Seq < r.pos.Seq:
+		r.hubBehind = true
+		return wrong("snapshot", "at %d, and %d is reached already", s.Seq, r.pos.Seq)
+	}
+
+	kept := 0
+	held := &holdings{[]saltedSet{{s.Salt, s.Set}}}
+	if union && r.held != nil {
+		for _, old := range r.held.sets {
+			if old.salt != s.Salt {
+				if old.set.Len() > 0 {
+					held.sets = append(held.sets, old)
+					kept += old.set.Len()
+				}
+				continue
+			}
+			kept += joinAll(s.Set, old.set, horizon(now))
+		}
+	} else if r.held != nil {
+		held.sets = append(held.sets, r.held.sets[1:]...)
+	}
+	if len(held.sets) > 1+maxKept {
+		return wrong("snapshot", "the feed was made anew %d times, and revocations of all of them are live", maxKept+1)
+	}
+	if size := held.size(); r.budget > 0 && size > r.budget {
+		return wrong("memory_budget", "the set would take %d bytes of %d", size, r.budget)
+	}
+	r.begin(held, s.Position(), s.Chain)
+	r.kept, r.unknown = kept, s.Unknown
+	r.trouble &^= broken | disputed
+	r.disk = false
+	r.strikes = 0
+	return nil
+}
+
+// joinAll adds what is live in another set with the same salt, and returns how
+// much of it was news.
+func joinAll(into, from *events.LiveSet, now int64) (news int) {
+	for _, kind := range events.Kinds() {
+		for key, term := range from.All(kind) {
+			if !term.Live(now) {
+				continue
+			}
+			if known, _ := into.Lookup(kind, key); known.Join(term) != known {
+				into.Join(kind, key, term)
+				news++
+			}
+		}
+	}
+	return news
+}
+
+// load puts the snapshot of the file in place.
+func (r *replica) load(s *events.Snapshot, now moment) *frameError {
+	held := &holdings{[]saltedSet{{s.Salt, s.Set}}}
+	if size := held.size(); r.budget > 0 && size > r.budget {
+		return wrong("memory_budget", "the set would take %d bytes of %d", size, r.budget)
+	}
+	r.begin(held, s.Position(), s.Chain)
+	r.feed, r.disk, r.unknown = s.Feed, true, s.Unknown
+	r.settle(now)
+	return nil
+}
+
+// record applies the next record. A record that has been applied before is
+// ignored: applied is false then.
+func (r *replica) record(data []byte, id string, now moment) (part events.FeedPart, applied bool, err *frameError) {
+	var f events.RecordFrame
+	if err := json.Unmarshal(data, &f); err != nil {
+		return part, false, wrong("record", "%v", err)
+	}
+	// The id comes last in a frame: with it, the frame is whole.
+	if id != (events.Position{Epoch: r.pos.Epoch, Seq: f.Seq}).String() {
+		return part, false, wrong("record", "the id %.64q is not that of seq %d", id, f.Seq)
+	}
+	if f.Seq <= r.pos.Seq {
+		return part, false, nil
+	}
+	if f.Seq != r.pos.Seq+1 {
+		return part, false, wrong("gap", "seq %d after %d", f.Seq, r.pos.Seq)
+	}
+	chain := r.chain.Next(events.HashPart(f.Feed), f.Audit)
+	if chain != f.Chain {
+		return part, false, disputes("chain", "seq %d does not continue what is held", f.Seq)
+	}
+	part, perr := events.ParseFeed(f.Feed)
+	if perr != nil {
+		return part, false, wrong("record", "seq %d: %v", f.Seq, perr)
+	}
+	if r.budget > 0 {
+		if size := r.held.size() + growth(part.Ops); size > r.budget {
+			r.head = max(r.head, f.Seq)
+			r.settle(now)
+			return part, false, wrong("memory_budget", "seq %d would take the set to %d bytes of %d", f.Seq, size, r.budget)
+		}
+	}
+	// A restore does not reach the sets of earlier histories: their keys are
+	// of another salt. They keep what they have until it expires.
+	for _, op := range part.Ops {
+		r.set().Apply(op)
+	}
+	for _, what := range part.Unknown {
+		if len(r.unknown) < maxUnknown && !slices.Contains(r.unknown, what) {
+			r.unknown = append(slices.Clip(r.unknown), what) // a view has the old slice
+		}
+	}
+	r.pos.Seq, r.chain = f.Seq, chain
+	r.settle(now)
+	if r.trouble&disputed != 0 {
+		return part, true, disputes("tick", "the record at %d is not the one that the hub signed for", f.Seq)
+	}
+	r.strikes = 0
+	return part, true, nil
+}
+
+// maxUnknown bounds what Status lists.
+const maxUnknown = 16
+
+// proveTick takes a tick as proof that the log ended at a place at about the
+// time of its receipt. A tick that is not newer than the last is no proof of
+// anything and no error either: a hub may repeat it to who reconnects.
+func (r *replica) proveTick(data []byte, now moment) (proof bool, err *frameError) {
+	var t events.Tick
+	if err := json.Unmarshal(data, &t); err != nil {
+		return false, wrong("tick", "%v", err)
+	}
+	if err := t.Verify(r.feed, r.pos.Epoch, r.keys); err != nil {
+		return false, wrong("tick_signature", "%v", err)
+	}
+	last := r.ticks[t.KeyID]
+	if t.At <= last.at {
+		return false, nil
+	}
+	if t.Seq < last.seq {
+		return false, disputes("tick", "the log ended at %d after it had ended at %d", t.Seq, last.seq)
+	}
+	if t.Seq == r.pos.Seq && t.Chain != r.chain {
+		return false, disputes("tick", "the hub signed for another history up to %d", t.Seq)
+	}
+	r.ticks[t.KeyID] = lastTick{t.At, t.Seq}
+	r.head = max(r.head, t.Seq)
+	if t.Seq <= r.pos.Seq {
+		r.tick = &now
+		r.strikes = 0
+	} else if len(r.ahead) < maxAhead {
+		r.ahead = append(r.ahead, aheadTick{t.Seq, t.Chain, now})
+	}
+	r.settle(now)
+	return true, nil
+}
+
+// proveAnswer takes the answer to a report, sent with nonce, as proof that
+// the log had ended at a place when the report was sent.
+func (r *replica) proveAnswer(data []byte, nonce string, sent, now moment) *frameError {
+	var a events.ReportAnswer
+	if err := json.Unmarshal(data, &a); err != nil {
+		return wrong("answer", "%v", err)
+	}
+	if a.Epoch != r.pos.Epoch || a.Nonce != nonce {
+		return wrong("answer", "to another report, or about another history")
+	}
+	if err := a.Verify(r.feed, r.keys); err != nil {
+		return wrong("answer_signature", "%v", err)
+	}
+	if a.Head <= r.pos.Seq {
+		r.provenBy(sent)
+	} else if len(r.answered) < maxAhead {
+		r.answered = append(r.answered, aheadAnswer{a.Head, sent, now})
+	}
+	r.settle(now)
+	return nil
+}
+
+func (r *replica) provenBy(sent moment) {
+	if r.probe == nil || r.probe.mono < sent.mono {
+		r.probe = &sent
+	}
+}
+
+// fault notes that a session ended because of a wrong frame. Until the next
+// hello nothing is fresh. The second one in a row, or one that shows another
+// history, makes the position worthless.
+func (r *replica) fault(err *frameError, now moment) {
+	r.trouble |= broken
+	if err.reason != "memory_budget" { // nothing is wrong with the frame
+		r.strikes++
+	}
+	if r.held != nil && (err.disputed || r.strikes >= 2) {
+		r.trouble |= disputed
+	}
+	r.settle(now)
+}
+
+// settle draws the conclusions from what has changed.
+func (r *replica) settle(now moment) {
+	for len(r.ahead) > 0 && r.ahead[0].seq <= r.pos.Seq {
+		t := r.ahead[0]
+		r.ahead = r.ahead[1:]
+		if t.seq == r.pos.Seq && t.chain != r.chain {
+			r.trouble |= disputed
+			continue
+		}
+		r.tick = &t.received
+	}
+	for len(r.answered) > 0 && r.answered[0].head <= r.pos.Seq {
+		r.provenBy(r.answered[0].sent)
+		r.answered = r.answered[1:]
+	}
+	set := func(t trouble, on bool) {
+		r.trouble &^= t
+		if on {
+			r.trouble |= t
+		}
+	}
+	set(behind, r.pos.Seq < r.head)
+	set(unproven, r.tick == nil || r.probe == nil)
+	set(unenforceable, len(r.unknown) > 0)
+	if r.trouble != 0 && !r.troubled {
+		r.since = now
+	}
+	r.troubled = r.trouble != 0
+	if r.trouble&(unproven|disputed) == 0 {
+		r.proven = *r.tick
+		if r.probe.mono < r.tick.mono {
+			r.proven = *r.probe
+		}
+	}
+}
+
+// sweep forgets what has expired, a part at each call.
+func (r *replica) sweep(now moment) {
+	if r.held == nil {
+		return
+	}
+	for i, s := range r.held.sets {
+		s.set.Sweep(horizon(now))
+		if i > 0 && s.set.Len() == 0 {
+			r.held = &holdings{slices.Delete(slices.Clone(r.held.sets), i, i+1)}
+			return
+		}
+	}
+}
+
+// view is what checks are to see from now on.
+func (r *replica) view() *view {
+	v := &view{
+		held: r.held, trouble: r.trouble, troubleSince: r.since, proven: r.proven,
+		greeted: r.greeted, hubBehind: r.hubBehind, kept: r.kept, feed: r.feed, position: r.pos, head: r.head, unknown: r.unknown,
+	}
+	if len(r.answered) > 0 {
+		v.late, v.lateSince = true, r.answered[0].received
+	}
+	return v
+}
+
+// What an entry takes in memory: its slot in a table that is between two
+// thirds and three quarters full, and for kinds with a cutoff its term.
+const outrightBytes, cutoffBytes = 32, 56
+
+func entryBytes(kind events.Kind) int64 {
+	if kind.Outright() {
+		return outrightBytes
+	}
+	return cutoffBytes
+}
+
+func (h *holdings) size() int64 {
+	var n int64
+	for _, s := range h.sets {
+		for _, kind := range events.Kinds() {
+			n += int64(s.set.LenKind(kind)) * entryBytes(kind)
+		}
+	}
+	return n
+}
+
+// growth is the most that operations can add.
+func growth(ops []events.Op) int64 {
+	var n int64
+	for _, op := range ops {
+		if op.Verb == events.Revoke {
+			n += entryBytes(op.Kind)
+		}
+	}
+	return n
+}
