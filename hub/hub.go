@@ -25,6 +25,7 @@ const feedName = "default"
 type Hub struct {
 	// Set once by Open.
 	cfg      Config
+	srv      *log.Server
 	feed     *feed.Feed
 	api      *api.API
 	registry *prometheus.Registry
@@ -72,19 +73,19 @@ func (h *Hub) open(ctx context.Context) error {
 	}
 	// First the log's server: it takes the lock that keeps other processes
 	// out of the whole directory.
-	srv, err := log.StartServer(log.ServerConfig{
+	h.srv, err = log.StartServer(log.ServerConfig{
 		Dir: dir.path(logDir), MaxStore: cfg.MaxStore, Logger: cfg.Logger, DangerouslySkipSync: cfg.DangerouslySkipSync,
 	})
 	if err != nil {
 		return err
 	}
-	h.closers = append(h.closers, srv.Shutdown)
-	nc, err := srv.Connect()
+	h.closers = append(h.closers, h.srv.Shutdown)
+	nc, err := h.srv.Connect()
 	if err != nil {
 		return err
 	}
 	h.closers = append(h.closers, nc.Close)
-	l, err := log.Open(ctx, nc, log.Config{Feed: feedName, Retention: cfg.Retention, Dir: srv.Dir(), Logger: cfg.Logger})
+	l, err := log.Open(ctx, nc, log.Config{Feed: feedName, Retention: cfg.Retention, Dir: h.srv.Dir(), Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (h *Hub) open(ctx context.Context) error {
 		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: []string{signing.ID()},
 		Version: cfg.Version, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: h.registry,
 	})
-	h.watching.Go(func() { h.watch(srv) })
+	h.watching.Go(h.watch)
 	return nil
 }
 
@@ -167,10 +168,10 @@ func (h *Hub) register() {
 }
 
 // watch waits for the first failure.
-func (h *Hub) watch(srv *log.Server) {
+func (h *Hub) watch() {
 	select {
-	case <-srv.Failed():
-		h.err = srv.Err()
+	case <-h.srv.Failed():
+		h.err = h.srv.Err()
 	case <-h.feed.Failed():
 		h.err = h.feed.Err()
 	case <-h.closed:

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -26,7 +27,7 @@ const (
 // given, and OpsHandler on the other, which may be nil. It owns both, and the
 // hub, which is closed when it returns: with nil after ctx has ended and the
 // hub has drained, with the reason if anything else ended it.
-func (h *Hub) Serve(ctx context.Context, api, ops net.Listener, secure *tls.Config) error {
+func (h *Hub) Serve(ctx context.Context, apiListener, opsListener net.Listener, secure *tls.Config) error {
 	defer h.Close()
 	errorLog := slog.NewLogLogger(h.cfg.Logger.Handler(), slog.LevelDebug) // of clients' mistakes
 	// No WriteTimeout: it would end streams. The API sets a deadline for each
@@ -39,22 +40,23 @@ func (h *Hub) Serve(ctx context.Context, api, ops net.Listener, secure *tls.Conf
 		Handler: h.OpsHandler(), ErrorLog: errorLog,
 		ReadTimeout: opsTimeout, WriteTimeout: opsTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 	}
+	var running sync.WaitGroup
 	ended := make(chan error, 2) // takes both without blocking
 	serve := func(name string, serve func() error) {
-		go func() { // ends when its server is shut down
+		running.Go(func() { // ends when its server is shut down
 			if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 				ended <- fmt.Errorf("serve the %s: %w", name, err)
 			}
-		}()
+		})
 	}
-	if ops != nil {
-		serve("ops interface", func() error { return private.Serve(ops) })
+	if opsListener != nil {
+		serve("ops interface", func() error { return private.Serve(opsListener) })
 	}
-	api = limit(api, h.cfg.MaxConnections)
+	apiListener = limit(apiListener, h.cfg.MaxConnections)
 	if secure != nil {
-		serve("API", func() error { return public.ServeTLS(api, "", "") })
+		serve("API", func() error { return public.ServeTLS(apiListener, "", "") })
 	} else {
-		serve("API", func() error { return public.Serve(api) })
+		serve("API", func() error { return public.Serve(apiListener) })
 	}
 
 	var why error
@@ -67,6 +69,7 @@ func (h *Hub) Serve(ctx context.Context, api, ops net.Listener, secure *tls.Conf
 	h.drain(public)
 	// Last, so that everybody can see meanwhile that the hub is not ready.
 	private.Close()
+	running.Wait()
 	return why
 }
 

@@ -76,7 +76,8 @@ type Config struct {
 	// MemoryBudget bounds the memory of the set in bytes, by an estimate of
 	// some 32 bytes for a token and 56 for a cutoff. What does not fit is not
 	// applied, and the subscriber is not fresh until it fits; nothing is ever
-	// dropped to make room. 0: no bound.
+	// dropped to make room. While a snapshot takes the place of the set, there
+	// are two for a moment, each within the bound. 0: no bound.
 	MemoryBudget int64
 
 	// VerifiedTokens is for how many tokens it is remembered that their
@@ -134,6 +135,15 @@ type ConfigError struct {
 }
 
 func (e *ConfigError) Error() string { return "subscriber: " + e.Field + ": " + e.Problem }
+
+// snapshotLimit is how many bytes of a snapshot are read. An entry takes less
+// in a snapshot than in memory, so what exceeds the budget there can't fit.
+func (c *Config) snapshotLimit() int64 {
+	if c.MemoryBudget > 0 {
+		return min(c.MaxSnapshotSize, c.MemoryBudget+128<<10) // header and checksum beside the entries
+	}
+	return c.MaxSnapshotSize
+}
 
 // minStaleness keeps the reports, of which there are three in MaxStaleness,
 // from becoming a load.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/revocast/revocast/events"
@@ -47,10 +48,10 @@ func (s *Subscriber) readFile() (*events.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := stat.Mode(); !mode.IsRegular() || mode.Perm()&0o022 != 0 {
+	if mode := stat.Mode(); !mode.IsRegular() || mode.Perm()&0o022 != 0 && runtime.GOOS != "windows" { // which has no such bits
 		return nil, fmt.Errorf("its mode is %v: want a regular file that only its owner can write", mode)
 	}
-	snap, err := events.ReadSnapshot(f, s.config.MaxSnapshotSize)
+	snap, err := events.ReadSnapshot(f, s.config.snapshotLimit())
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +102,9 @@ func (s *Subscriber) writeSnapshot(f *os.File) (wrote bool, err error) {
 	switch {
 	case r.held == nil || r.disk || s.changes == s.saved:
 		return false, nil
-	case r.trouble&(disputed|unenforceable) != 0 || len(r.held.sets) > 1:
-		// The file could not tell that it is not the whole truth.
+	case r.trouble&(disputed|unproven|unenforceable) != 0 || len(r.held.sets) > 1:
+		// The file could not tell that it is not the whole truth, or not known
+		// to be.
 		return false, nil
 	}
 	now := s.clock()

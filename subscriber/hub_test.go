@@ -70,6 +70,12 @@ type seenRequest struct {
 }
 
 func newFakeHub(t testing.TB, epoch string) *fakeHub {
+	return newFakeHubOn(t, epoch, func(*httptest.Server) {})
+}
+
+// newFakeHubOn starts a hub whose server has been changed before it begins to
+// listen.
+func newFakeHubOn(t testing.TB, epoch string, change func(*httptest.Server)) *fakeHub {
 	key, err := events.NewSigningKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +86,9 @@ func newFakeHub(t testing.TB, epoch string) *fakeHub {
 	mux.HandleFunc("GET /v1/feed", h.serveFeed)
 	mux.HandleFunc("GET /v1/snapshot", h.serveSnapshot)
 	mux.HandleFunc("POST /v1/feed/report", h.serveReport)
-	h.server = httptest.NewServer(mux)
+	h.server = httptest.NewUnstartedServer(mux)
+	change(h.server)
+	h.server.Start()
 	t.Cleanup(func() {
 		h.with(func() { h.cut++ })
 		h.server.CloseClientConnections()

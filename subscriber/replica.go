@@ -3,6 +3,7 @@ package subscriber
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -28,6 +29,7 @@ type replica struct {
 	tick     *moment             // receipt of the newest tick at or before pos
 	probe    *moment             // sending of the newest report whose answer's head is at or before pos
 	proven   moment              // the earlier of the two, as last known; the start at first
+	older    time.Duration       // see view
 	ahead    []aheadTick         // ticks beyond pos, in order
 	answered []aheadAnswer       // answers beyond pos, in order
 
@@ -36,6 +38,7 @@ type replica struct {
 	since    moment // trouble began
 
 	strikes   int // wrong frames since the last right one
+	stuck     int // ticks beyond pos since the last record
 	greeted   bool
 	hubBehind bool     // the hub's head was before pos
 	kept      int      // revocations held that the last snapshot did not know
@@ -110,10 +113,12 @@ func (r *replica) hello(h *events.Hello, now moment) (snapshot, union bool, err 
 		if !r.disk {
 			return false, false, wrong("hello", "the credential is for feed %.64q now, and what is held is of another", h.Feed)
 		}
-		// The file is not of this feed: nothing of it was ever of use.
+		// The file is not of this feed: nothing of it was ever of use, nor is
+		// the mode, which answers the file's position.
 		*r = *newReplica(Config{MemoryBudget: r.budget, HubKeys: r.pinned}, r.proven)
+		h.Mode = events.ModeSnapshot
 	}
-	r.feed, r.keys, r.greeted = h.Feed, keys, true
+	r.feed, r.keys, r.greeted, r.stuck = h.Feed, keys, true, 0
 	for kid := range r.ticks {
 		// Bounded by the keys of one hello; a key that comes back later has
 		// the report's nonce against replays.
@@ -253,6 +258,7 @@ func (r *replica) load(s *events.Snapshot, now moment) *frameError {
 	}
 	r.begin(held, s.Position(), s.Chain)
 	r.feed, r.disk, r.unknown = s.Feed, true, s.Unknown
+	r.older = max(0, time.Duration(now.wall-int64(s.At))*time.Millisecond)
 	r.settle(now)
 	return nil
 }
@@ -299,7 +305,7 @@ func (r *replica) record(data []byte, id string, now moment) (part events.FeedPa
 			r.unknown = append(slices.Clip(r.unknown), what) // a view has the old slice
 		}
 	}
-	r.pos.Seq, r.chain = f.Seq, chain
+	r.pos.Seq, r.chain, r.stuck = f.Seq, chain, 0
 	r.settle(now)
 	if r.trouble&disputed != 0 {
 		return part, true, disputes("tick", "the record at %d is not the one that the hub signed for", f.Seq)
@@ -341,6 +347,11 @@ func (r *replica) proveTick(data []byte, now moment) (proof bool, err *frameErro
 		r.ahead = append(r.ahead, aheadTick{t.Seq, t.Chain, now})
 	}
 	r.settle(now)
+	if t.Seq > r.pos.Seq {
+		if r.stuck++; r.stuck >= maxAhead {
+			return false, wrong("held_back", "the log ends at %d, and nothing comes after %d", t.Seq, r.pos.Seq)
+		}
+	}
 	return true, nil
 }
 
@@ -415,6 +426,7 @@ func (r *replica) settle(now moment) {
 	}
 	r.troubled = r.trouble != 0
 	if r.trouble&(unproven|disputed) == 0 {
+		r.older = 0
 		r.proven = *r.tick
 		if r.probe.mono < r.tick.mono {
 			r.proven = *r.probe
@@ -439,7 +451,7 @@ func (r *replica) sweep(now moment) {
 // view is what checks are to see from now on.
 func (r *replica) view() *view {
 	v := &view{
-		held: r.held, trouble: r.trouble, troubleSince: r.since, proven: r.proven,
+		held: r.held, trouble: r.trouble, troubleSince: r.since, proven: r.proven, older: r.older,
 		greeted: r.greeted, hubBehind: r.hubBehind, kept: r.kept, feed: r.feed, position: r.pos, head: r.head, unknown: r.unknown,
 	}
 	if len(r.answered) > 0 {

@@ -139,13 +139,17 @@ func (se *session) greet(data []byte) {
 		return
 	}
 	// Between two heartbeats there may be one that got lost on the way to us.
-	heartbeat := time.Duration(h.HeartbeatMS) * time.Millisecond
-	se.alive.allow(2 * min(max(heartbeat, 10*time.Millisecond), maxHeartbeat))
+	heartbeat := min(max(time.Duration(h.HeartbeatMS)*time.Millisecond, minHeartbeat), maxHeartbeat)
+	if h.HeartbeatMS <= 0 {
+		heartbeat = maxHeartbeat
+	}
+	se.alive.allow(2 * heartbeat)
 	se.reports.Go(func() { s.report(se.ctx, se.hub) })
 }
 
-// maxHeartbeat bounds how long a hub may make us wait in vain.
-const maxHeartbeat = 30 * time.Second
+// minHeartbeat is above the pauses of a busy machine; maxHeartbeat bounds how
+// long a hub may make us wait in vain.
+const minHeartbeat, maxHeartbeat = 100 * time.Millisecond, 30 * time.Second
 
 // resync replaces the stream by a download of the snapshot, on this goroutine
 // still: the stream is read no further. The supervisor then follows on.
@@ -161,7 +165,7 @@ func (se *session) resync(union bool) {
 	defer cancel(nil)
 	alive := newWatchdog(s.tuning.idle, cancel)
 	defer alive.stop()
-	snap, err := s.hubs.fetch(ctx, se.hub, s.config.MaxSnapshotSize, alive)
+	snap, err := s.hubs.fetch(ctx, se.hub, s.config.snapshotLimit(), alive)
 	var ferr *frameError
 	if err == nil {
 		s.change(func(r *replica, now moment) { ferr = r.install(snap, se.hello, union, now) })

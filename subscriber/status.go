@@ -26,8 +26,9 @@ type Status struct {
 	// and kind. Until it is upgraded, it is not fresh.
 	Unenforceable []string `json:"unenforceable,omitempty"`
 	// HubBehind says that the hub knows less than this subscriber: its head is
-	// lower, or its history is another one and lacks Kept revocations, which
-	// are enforced here all the same. A hub was restored from an old backup.
+	// lower, or its history is another one and lacked Kept revocations when
+	// its snapshot was taken, which are enforced here all the same. A hub was
+	// restored from an old backup.
 	HubBehind bool `json:"hub_behind,omitzero"`
 	Kept      int  `json:"kept,omitzero"`
 
@@ -51,8 +52,11 @@ type Status struct {
 
 // info is what Status tells beyond the view.
 type info struct {
-	mu sync.Mutex // guards the rest
+	mu   sync.Mutex
+	seen seen // guarded by mu
+}
 
+type seen struct {
 	state State // as last noticed
 	since time.Time
 	hub   string
@@ -60,36 +64,28 @@ type info struct {
 	errAt time.Time
 }
 
-func (i *info) set(f func(*info)) {
+func (i *info) set(f func(*seen)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	f(i)
+	f(&i.seen)
 }
 
-// get returns a copy of what mu guards.
-func (i *info) get() (c struct {
-	state State
-	since time.Time
-	hub   string
-	err   string
-	errAt time.Time
-}) {
+func (i *info) get() seen {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	c.state, c.since, c.hub, c.err, c.errAt = i.state, i.since, i.hub, i.err, i.errAt
-	return c
+	return i.seen
 }
 
 // Status says how the subscriber is. It waits for nothing.
 func (s *Subscriber) Status() Status {
 	v, now := s.view.Load(), s.clock()
-	noticed := s.info.get()
+	seen := s.info.get()
 	st := Status{
 		Name:           s.config.Name,
 		State:          s.stateOf(v, now),
-		Since:          noticed.since,
+		Since:          seen.since,
 		Ready:          s.Ready(),
-		Hub:            noticed.hub,
+		Hub:            seen.hub,
 		Feed:           v.feed,
 		Head:           v.head,
 		Staleness:      v.standing(now, s.config.MaxStaleness).staleness,
@@ -100,8 +96,8 @@ func (s *Subscriber) Status() Status {
 		Live:           make(map[string]int),
 		VerifiedTokens: s.verified.len(),
 		Guards:         s.watch.guards(),
-		LastError:      noticed.err,
-		LastErrorAt:    noticed.errAt,
+		LastError:      seen.err,
+		LastErrorAt:    seen.errAt,
 		Resyncs:        s.tally.resyncs.all(),
 		Invalid:        s.tally.invalid.all(),
 		Decisions:      s.tally.decisions.all(),
@@ -122,7 +118,7 @@ func (s *Subscriber) Status() Status {
 }
 
 func (s *Subscriber) connected(hub string) {
-	s.info.set(func(i *info) { i.hub = hub })
+	s.info.set(func(i *seen) { i.hub = hub })
 	s.log.Info("connected", "hub", hub)
 }
 
@@ -133,6 +129,9 @@ func (s *Subscriber) disconnected(hub string, end ending, wait time.Duration) {
 		s.log.Info("the hub is about to stop", "hub", hub, "wait", wait)
 	default:
 		s.tally.sessions.add("failed")
+		// A connection that has gone silent must not be used for the next
+		// attempt, as HTTP/2 would.
+		s.hubs.transport.CloseIdleConnections()
 		s.log.Warn("disconnected", "hub", hub, "error", end.err, "wait", wait)
 		s.failed(end.err)
 	}
@@ -141,7 +140,7 @@ func (s *Subscriber) disconnected(hub string, end ending, wait time.Duration) {
 
 func (s *Subscriber) failed(err error) {
 	now := time.UnixMilli(s.clock().wall)
-	s.info.set(func(i *info) { i.err, i.errAt = err.Error(), now })
+	s.info.set(func(i *seen) { i.err, i.errAt = err.Error(), now })
 }
 
 // reported notes how a report went.

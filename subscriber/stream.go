@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/r3labs/sse/v2"
-	stop "gopkg.in/cenkalti/backoff.v1"
+	cenkalti "gopkg.in/cenkalti/backoff.v1"
 
 	"github.com/revocast/revocast/events"
 )
@@ -29,7 +29,7 @@ const maxEvent = 4 << 20
 // client is good for one attempt.
 func (h *hubClient) stream(ctx context.Context, hub string, after events.Position, resume bool, alive *watchdog, handle func(*sse.Event)) error {
 	c := sse.NewClient(hub+"/v1/feed", sse.ClientMaxBufferSize(maxEvent))
-	c.ReconnectStrategy = &stop.StopBackOff{}
+	c.ReconnectStrategy = &cenkalti.StopBackOff{}
 	c.Connection = &http.Client{Transport: heard{h, alive}, CheckRedirect: noRedirect}
 	if resume {
 		c.LastEventID.Store([]byte(after.String()))
@@ -59,7 +59,7 @@ type hubClient struct {
 func newHubClient(config Config) *hubClient {
 	t := config.Transport
 	if t == nil {
-		t = http.DefaultTransport.(*http.Transport)
+		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: time.Minute}
 	}
 	t = t.Clone()
 	// A compressing proxy would hold events back to fill its blocks.
@@ -74,6 +74,9 @@ func (h *hubClient) RoundTrip(req *http.Request) (*http.Response, error) {
 		err = checkCredential(key)
 	}
 	if err != nil {
+		if req.Body != nil {
+			req.Body.Close() // as every RoundTripper has to
+		}
 		return nil, fmt.Errorf("credential: %w", err)
 	}
 	req = req.Clone(req.Context())

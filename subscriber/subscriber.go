@@ -102,7 +102,7 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 		tally:     newTally(),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.info.set(func(i *info) { i.state, i.since = Starting, time.UnixMilli(clock().wall) })
+	s.info.set(func(i *seen) { i.state, i.since = Starting, time.UnixMilli(clock().wall) })
 	s.watch = newWatch(s)
 	s.verified = newVerifiedCache(config.VerifiedTokens, s.watch.remove)
 	s.view.Store(s.replica.view())
@@ -201,7 +201,7 @@ func (s *Subscriber) noteState(v *view, now moment) {
 	if state == old {
 		return
 	}
-	s.info.set(func(i *info) { i.state, i.since = state, time.UnixMilli(now.wall) })
+	s.info.set(func(i *seen) { i.state, i.since = state, time.UnixMilli(now.wall) })
 	level := slog.LevelInfo
 	if state == Stale || state == Expired {
 		level = slog.LevelWarn

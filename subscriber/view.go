@@ -27,9 +27,10 @@ type view struct {
 
 	trouble      trouble // anything here, and the set is not fresh
 	troubleSince moment
-	proven       moment // up to then the set was complete; the start if it never was
-	late         bool   // an answer named a head that the stream has not brought yet,
-	lateSince    moment // since then
+	proven       moment        // up to then the set was complete; the start if it never was
+	older        time.Duration // the set is from the snapshot file, which was that old at the start
+	late         bool          // an answer named a head that the stream has not brought yet,
+	lateSince    moment        // since then
 
 	// For Status.
 	greeted   bool // a hello has been accepted
@@ -99,6 +100,7 @@ func (v *view) standing(now moment, maxStaleness time.Duration) standing {
 	if over := st.staleness - maxStaleness; over > 0 {
 		st.fresh, st.staleFor = false, over
 	}
+	st.staleness += v.older
 	if v.trouble != 0 {
 		st.fresh, st.staleFor = false, max(st.staleFor, now.since(v.troubleSince))
 	}

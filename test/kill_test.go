@@ -66,7 +66,11 @@ func TestKilledUnderLoad(t *testing.T) {
 		if len(seen) > sent {
 			t.Fatalf("round %d: %d in the audit, %d were ever sent", round, len(seen), sent)
 		}
-		w.eventually("the subscriber is fresh again", func() bool { return sub.Status().State == subscriber.Fresh })
+		head := w.position()
+		w.eventually("the subscriber is fresh at the head again", func() bool {
+			s := sub.Status()
+			return s.State == subscriber.Fresh && s.Position == head.String()
+		})
 		for jti := range seen {
 			if v := revokedIn(sub, jti); v.Outcome != subscriber.Revoked {
 				t.Fatalf("round %d: the subscriber says %v of %s, which is in the audit", round, v.Outcome, jti)

@@ -100,7 +100,7 @@ func TestReadmeCommandsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`(?:\./cmd/hub|\bhub) (revoke|restore|list|tail|status|key create|[a-z]+)(?: |$|`+"`"+`)`).FindAllStringSubmatch(string(text), -1)
+	found := regexp.MustCompile(`(?m)(?:\./cmd/hub|\bhub) (revoke|restore|list|tail|status|key create|[a-z]+)(?: |$|`+"`"+`)`).FindAllStringSubmatch(string(text), -1)
 	known := map[string]bool{"revoke": true, "restore": true, "list": true, "tail": true, "status": true, "key create": true}
 	seen := 0
 	for _, m := range found {

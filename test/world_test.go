@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -208,10 +209,26 @@ func (w *world) audited() map[string]int {
 	return seen
 }
 
+// position is where the hub is.
+func (w *world) position() events.Position {
+	w.Helper()
+	a, err := w.call("GET", "/v1/status", "")
+	w.must(err)
+	var s struct {
+		Epoch string
+		Head  uint64
+	}
+	w.must(json.Unmarshal(a.body, &s))
+	return events.Position{Epoch: s.Epoch, Seq: s.Head}
+}
+
 // subscribe starts a subscriber that trusts the world's issuer.
 func (w *world) subscribe(change ...func(*subscriber.Config)) *subscriber.Subscriber {
 	w.Helper()
-	c := subscriber.Config{Hubs: []string{w.url()}, Credential: adminKey, Issuers: []subscriber.Issuer{w.issuer()}}
+	c := subscriber.Config{
+		Hubs: []string{w.url()}, Credential: adminKey, Issuers: []subscriber.Issuer{w.issuer()},
+		Logger: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	}
 	for _, f := range change {
 		f(&c)
 	}

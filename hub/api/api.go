@@ -29,6 +29,7 @@ type Config struct {
 	Version      string        // likewise
 	Heartbeat    time.Duration // 2 s: something is sent to each reader of the audit stream at least this often
 	WriteTimeout time.Duration // 10 s: how long one write to a reader of the audit may block
+	BodyTimeout  time.Duration // 15 s: how long a body may take, so that who trickles holds no connection
 	Now          func() time.Time
 	Logger       *slog.Logger
 	Metrics      prometheus.Registerer // nil: none
@@ -45,6 +46,7 @@ type API struct {
 	version      string
 	heartbeat    time.Duration
 	writeTimeout time.Duration
+	bodyTimeout  time.Duration
 	now          func() time.Time
 	startedAt    time.Time
 	logger       *slog.Logger
@@ -58,7 +60,7 @@ type API struct {
 func New(cfg Config) *API {
 	a := &API{
 		feed: cfg.Feed, ring: cfg.Keys, tokens: cfg.Tokens, audience: cfg.Audience,
-		hubKeys: cfg.HubKeys, version: cfg.Version, heartbeat: cfg.Heartbeat, writeTimeout: cfg.WriteTimeout,
+		hubKeys: cfg.HubKeys, version: cfg.Version, heartbeat: cfg.Heartbeat, writeTimeout: cfg.WriteTimeout, bodyTimeout: cfg.BodyTimeout,
 		now: cfg.Now, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
 		failures: newFailures(), readers: make(readers, maxReaders),
 	}
@@ -70,6 +72,9 @@ func New(cfg Config) *API {
 	}
 	if a.writeTimeout == 0 {
 		a.writeTimeout = 10 * time.Second
+	}
+	if a.bodyTimeout == 0 {
+		a.bodyTimeout = 15 * time.Second
 	}
 	if a.now == nil {
 		a.now = time.Now

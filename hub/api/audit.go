@@ -80,7 +80,7 @@ func (a *API) exportAudit(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	defer a.readers.leave()
-	at, err := a.auditFrom(r.Context(), after)
+	at, err := a.auditFrom(r.Context(), after, "after")
 	if err != nil {
 		return err
 	}
@@ -122,14 +122,14 @@ var errForgotten = errors.New("the log forgot records while they were read")
 
 // auditFrom returns the seq after which a reader who has everything up to
 // after goes on: that very seq, except for who has nothing and begins with
-// the oldest record that there is.
-func (a *API) auditFrom(ctx context.Context, after uint64) (uint64, error) {
+// the oldest record that there is. field is where the request says after.
+func (a *API) auditFrom(ctx context.Context, after uint64, field string) (uint64, error) {
 	if after > a.feed.Position().Seq {
 		// Perhaps it comes from a hub that is a moment ahead.
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if a.feed.WaitRecord(ctx, after-1) != nil {
-			return 0, &Problem{Code: Conflict, Field: "after", Detail: fmt.Sprintf("The log ends at %d.", a.feed.Position().Seq)}
+			return 0, &Problem{Code: Conflict, Field: field, Detail: fmt.Sprintf("The log ends at %d.", a.feed.Position().Seq)}
 		}
 	}
 	first, err := a.feed.First(ctx)
@@ -139,7 +139,7 @@ func (a *API) auditFrom(ctx context.Context, after uint64) (uint64, error) {
 	case after == 0:
 		return first - 1, nil
 	case after+1 < first:
-		return 0, &Problem{Code: Gone, Field: "after", FirstSeq: first, Detail: fmt.Sprintf("The oldest record that the log holds is %d.", first)}
+		return 0, &Problem{Code: Gone, Field: field, FirstSeq: first, Detail: fmt.Sprintf("The oldest record that the log holds is %d.", first)}
 	}
 	return after, nil
 }
@@ -147,7 +147,7 @@ func (a *API) auditFrom(ctx context.Context, after uint64) (uint64, error) {
 // streamAudit sends each record once the log has it, from the one after the
 // Last-Event-ID on, or else the one after the parameter.
 func (a *API) streamAudit(w http.ResponseWriter, r *request) error {
-	after, err := a.streamPosition(r)
+	after, field, err := a.streamPosition(r)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (a *API) streamAudit(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	defer a.readers.leave()
-	at, err := a.auditFrom(r.Context(), after)
+	at, err := a.auditFrom(r.Context(), after, field)
 	if err != nil {
 		return err
 	}
@@ -171,24 +171,23 @@ func (a *API) streamAudit(w http.ResponseWriter, r *request) error {
 	return s.serve(r.Context())
 }
 
-func (a *API) streamPosition(r *request) (uint64, error) {
-	after, err := r.query.number("after", 0, math.MaxInt64, 0)
-	if err != nil {
-		return 0, err
-	}
+// streamPosition returns the seq after which a stream is to begin, and where
+// the request says so.
+func (a *API) streamPosition(r *request) (after uint64, field string, err error) {
 	const header = "Last-Event-ID"
 	ids := r.Header.Values(header)
 	if len(ids) == 0 {
-		return after, nil
+		after, err := r.query.number("after", 0, math.MaxInt64, 0)
+		return after, "after", err
 	}
 	at, err := events.ParsePosition(ids[0])
 	if err != nil || len(ids) > 1 || at.Seq > math.MaxInt64 {
-		return 0, &Problem{Code: InvalidField, Field: header, Detail: "Want <epoch>:<seq>, as an id line of the stream gave it."}
+		return 0, "", &Problem{Code: InvalidField, Field: header, Detail: "Want <epoch>:<seq>, as an id line of the stream gave it."}
 	}
 	if at.Epoch != a.feed.Position().Epoch {
-		return 0, &Problem{Code: Conflict, Field: header, Detail: "The log was made anew since; its records are others."}
+		return 0, "", &Problem{Code: Conflict, Field: header, Detail: "The log was made anew since; its records are others."}
 	}
-	return at.Seq, nil
+	return at.Seq, header, nil
 }
 
 // auditStream is one stream being written. Its request's goroutine owns it.

@@ -17,14 +17,9 @@ import (
 	"github.com/revocast/revocast/events"
 )
 
-const (
-	// MaxBody is the size in bytes of the largest body that is read: room for
-	// 1,000 revocations of ordinary size.
-	MaxBody = 1 << 20
-	// bodyTimeout is how long a body may take, so that a client that trickles
-	// holds a connection no longer than that.
-	bodyTimeout = 15 * time.Second
-)
+// MaxBody is the size in bytes of the largest body that is read: room for
+// 1,000 revocations of ordinary size.
+const MaxBody = 1 << 20
 
 // decode reads a body strictly into v and returns its bytes. Errors are
 // *Problem.
@@ -72,12 +67,17 @@ func readBody(w http.ResponseWriter, r *request) ([]byte, error) {
 		w.Header().Set("Connection", "close") // rather than read what was announced
 		return nil, tooLarge
 	}
+	// The server's own writer: told of the limit, it closes the connection
+	// rather than wait for the rest of the body before it answers.
+	if own, ok := w.(*response); ok {
+		w = own.ResponseWriter
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	switch max := (*http.MaxBytesError)(nil); {
 	case errors.As(err, &max):
 		return nil, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &Problem{Code: BodyTooSlow, Detail: fmt.Sprintf("It has to arrive within %v.", bodyTimeout)}
+		return nil, &Problem{Code: BodyTooSlow, Detail: "Nothing was done."}
 	case err != nil:
 		return nil, &Problem{Code: InvalidJSON, Detail: "The body ended before its announced end."}
 	}

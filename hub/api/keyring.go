@@ -26,8 +26,8 @@ type Keyring struct {
 	save func([]byte) error // called with mu held
 
 	mu     sync.RWMutex
-	keys   []ringKey            // guarded by mu: oldest first
-	byHash map[events.Hash]*Key // guarded by mu: the same keys; a Key never changes
+	keys   []ringKey           // guarded by mu: oldest first; what is in it never changes
+	byHash map[events.Hash]int // guarded by mu: places in keys
 }
 
 // Key describes an API key without its secret. Its name is what the audit
@@ -122,17 +122,21 @@ func (k *Keyring) parse(stored []byte) error {
 	if f.V != 1 {
 		return fmt.Errorf("version is %d, want 1: written by another release", f.V)
 	}
-	names := make(map[string]bool)
-	hashes := make(map[events.Hash]bool)
+	seen := make(map[string]bool)
 	for _, key := range f.Keys {
 		req := KeyRequest{key.Name, key.Roles, key.Issuers, key.Kinds}
 		if err := req.validate(); err != nil {
 			return fmt.Errorf("key %q: %w", key.ID, err)
 		}
-		if !keyIDPattern.MatchString(key.ID) || key.Hash == (events.Hash{}) || names[key.Name] || hashes[key.Hash] {
-			return fmt.Errorf("key %q: its id or hash is not valid, or it is there twice", key.ID)
+		if !keyIDPattern.MatchString(key.ID) || key.Hash == (events.Hash{}) {
+			return fmt.Errorf("key %q: its id or hash is not valid", key.ID)
 		}
-		names[key.Name], hashes[key.Hash] = true, true
+		for _, s := range []string{"id " + key.ID, "name " + key.Name, "hash " + key.Hash.String()} {
+			if seen[s] {
+				return fmt.Errorf("key %q: its id, name or hash is there twice", key.ID)
+			}
+			seen[s] = true
+		}
 	}
 	k.keys = f.Keys
 	return nil
@@ -140,10 +144,9 @@ func (k *Keyring) parse(stored []byte) error {
 
 // index is called with mu held, or before anybody else has the ring.
 func (k *Keyring) index() {
-	k.byHash = make(map[events.Hash]*Key, len(k.keys))
-	for i := range k.keys {
-		key := k.keys[i].Key
-		k.byHash[k.keys[i].Hash] = &key
+	k.byHash = make(map[events.Hash]int, len(k.keys))
+	for i, r := range k.keys {
+		k.byHash[r.Hash] = i
 	}
 }
 
@@ -184,19 +187,15 @@ func (k *Keyring) setAdmin(secret string) error {
 //
 // The look-up goes by the secret's hash. How long it takes says something
 // about hashes, which nobody can steer towards one that is there.
-func (k *Keyring) find(secret string) (*Key, bool) {
+func (k *Keyring) find(secret string) (Key, bool) {
 	hash := hashSecret(secret)
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	key, ok := k.byHash[hash]
-	if !ok {
-		return nil, false
+	i, ok := k.byHash[hash]
+	if !ok || subtle.ConstantTimeCompare(hash[:], k.keys[i].Hash[:]) != 1 {
+		return Key{}, false
 	}
-	i := slices.IndexFunc(k.keys, func(r ringKey) bool { return r.ID == key.ID })
-	if i < 0 || subtle.ConstantTimeCompare(hash[:], k.keys[i].Hash[:]) != 1 {
-		return nil, false
-	}
-	return key, true
+	return k.keys[i].Key, true
 }
 
 // has reports whether a key is there still.

@@ -119,7 +119,7 @@ func (a *API) revoke(w http.ResponseWriter, r *request) error {
 	defer cancel()
 	res, err := a.feed.Revoke(ctx, by, orders, wait > 0)
 	if err != nil {
-		return err
+		return req.located(err)
 	}
 	made := RevokeAnswer{Epoch: res.Position.Epoch, Seq: res.Position.Seq}
 	for _, acc := range res.Revocations {
@@ -192,6 +192,24 @@ func (req RevokeRequest) orders(c *caller) ([]feed.Order, error) {
 		orders[i] = feed.Order(one)
 	}
 	return orders, nil
+}
+
+// located names the field at fault as the body has it. The feed numbers
+// orders only if there are several.
+func (req RevokeRequest) located(err error) error {
+	if len(req.Revocations) != 1 {
+		return err
+	}
+	const parent = "revocations[0]"
+	switch e := err.(type) {
+	case *events.FieldError:
+		return e.Within(parent)
+	case *feed.RefusedError:
+		if e.Code != feed.KeyReused { // that is a header's fault
+			return &feed.RefusedError{Code: e.Code, Field: parent + "." + e.Field, Detail: e.Detail}
+		}
+	}
+	return err
 }
 
 // missing names a field that is needed and not there.

@@ -344,6 +344,7 @@ func TestPlainProposalsDoNotWaitForTheFollower(t *testing.T) {
 	r.stop()
 	<-r.done
 	close(entered)
+	w.append(l, "not followed")
 	if _, err := l.Append(w.ctx(), Proposal{Settle: func() (events.Draft, *Receipt, error) {
 		return draftOf(t, "never"), nil, nil
 	}}); err == nil || errors.Is(err, ErrUnknown) {
@@ -548,19 +549,33 @@ func TestFullDiskIsLeftAlone(t *testing.T) {
 
 func TestUnreachableLogIsCertain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	l := w.open()
-	w.append(l, "a")
-	w.stopServer()
-	w.until("the log is unavailable", func() bool {
-		_, err := l.Append(w.ctx(), Proposal{Draft: draftOf(t, "b")})
-		return errors.Is(err, ErrUnavailable)
-	})
-	w.startServer()
-	w.until("it is back", func() bool {
-		_, err := l.Append(w.ctx(), Proposal{Draft: draftOf(t, "c")})
-		return err == nil
-	})
+	for name, before := range map[string]int32{"before an append": delivered, "during one": lost} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			l := w.open()
+			n := w.network(l)
+			w.append(l, "a")
+			w.stopServer()
+			if before == lost {
+				n.fate.Store(lost)
+				if _, err := l.Append(w.ctx(), Proposal{Draft: draftOf(t, "b")}); !errors.Is(err, ErrUnknown) {
+					t.Errorf("during: %v, want ErrUnknown", err)
+				}
+			}
+			if _, err := l.Append(w.ctx(), Proposal{Draft: draftOf(t, "c")}); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknown) {
+				t.Errorf("after: %v, want ErrUnavailable", err)
+			}
+			w.startServer()
+			w.until("it is back", func() bool {
+				_, err := l.Append(w.ctx(), Proposal{Draft: draftOf(t, "d")})
+				return err == nil
+			})
+			if head, err := l.Head(w.ctx()); head != 2 || err != nil {
+				t.Errorf("head is %d, %v, want 2: a and d", head, err)
+			}
+		})
+	}
 }
 
 func TestTwoHubsOnOneStream(t *testing.T) {

@@ -136,7 +136,7 @@ func (c *committer) ready(ws []*waiting) (bool, error) {
 	newcomers := c.queue.grew
 	var timeout <-chan time.Time
 	for {
-		seq, ended, moved := c.place.watch()
+		seq, moved, ended := c.place.watch()
 		switch {
 		case seq >= c.head.seq:
 			c.stuck = 0
@@ -207,6 +207,7 @@ func (c *committer) move(h head) {
 }
 
 // relearn asks where the log ends until there is an answer, or the log ends.
+// What a hiccup takes, proposals wait for; in a longer outage they are refused.
 func (c *committer) relearn() {
 	for wait := retryFirst / 10; c.ctx.Err() == nil; wait = min(2*wait, retryMost) {
 		h, err := c.learn(c.ctx)
@@ -218,6 +219,9 @@ func (c *committer) relearn() {
 			h.at = max(h.at, c.head.at)
 			c.move(h)
 			return
+		}
+		if wait == retryMost {
+			c.queue.refuse(fmt.Errorf("%w: %w", ErrUnavailable, err))
 		}
 		c.cfg.Logger.Warn("where the log ends is not known", "err", err, "retry", wait)
 		_ = sleep(c.ctx, wait)

@@ -15,13 +15,14 @@ import (
 const (
 	// idleLook is how often a follower that hears nothing makes sure that
 	// there is nothing to hear.
-	idleLook = 5 * time.Second
+	idleLook = time.Second
 	// heartbeat is how often the server says that the consumer is alive; two
 	// that are missing begin another session.
 	heartbeat = 2 * time.Second
-	// A pull asks for this much ahead of what is applied.
-	pullMessages = 128
-	pullBytes    = 16 << 20
+	// pullMessages are asked for ahead of what is applied: at most 32 MiB of
+	// them. A bound on bytes would have the server add notes of its own to the
+	// batch, which take the room of messages in the client's buffer.
+	pullMessages = 64
 	// gapSessions is how many sessions in a row may begin after a record that
 	// should have come first, before it is believed to be missing. Records
 	// that age out while a session begins, and a message lost on the way, look
@@ -88,7 +89,7 @@ func (l *Log) Followed() (uint64, events.Chain) {
 // the first replay is done.
 func (l *Log) WaitFollowed(ctx context.Context, seq uint64) error {
 	for {
-		at, ended, moved := l.place.watch()
+		at, moved, ended := l.place.watch()
 		if at >= seq {
 			return nil
 		}
@@ -184,7 +185,7 @@ func (f *follower) session(ctx context.Context, state jetstream.StreamState) err
 	}
 	defer f.forget(c.CachedInfo().Name)
 	msgs, err := c.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullMaxMessages(pullMessages),
 		jetstream.PullHeartbeat(heartbeat),
 		jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {

@@ -23,13 +23,13 @@ func (p *place) now() (seq uint64, chain events.Chain, ended error) {
 }
 
 // watch is now, with a channel that is closed when that has changed.
-func (p *place) watch() (seq uint64, ended error, moved <-chan struct{}) {
+func (p *place) watch() (seq uint64, moved <-chan struct{}, ended error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.moved == nil {
 		p.moved = make(chan struct{})
 	}
-	return p.seq, p.ended, p.moved
+	return p.seq, p.moved, p.ended
 }
 
 func (p *place) advance(seq uint64, chain events.Chain) {

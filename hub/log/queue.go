@@ -151,12 +151,19 @@ func (q *queue) settleLocked(w *waiting, o outcome) {
 	}
 }
 
-// close refuses everyone, those that wait and those to come.
-func (q *queue) close(why error) {
+// refuse answers everyone who waits.
+func (q *queue) refuse(why error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed = why
 	for e := q.list.Front(); e != nil; e = q.list.Front() {
 		q.settleLocked(e.Value.(*waiting), outcome{err: why})
 	}
+}
+
+// close refuses everyone, those that wait and those to come.
+func (q *queue) close(why error) {
+	q.mu.Lock()
+	q.closed = why
+	q.mu.Unlock()
+	q.refuse(why)
 }

@@ -38,6 +38,9 @@ type world struct {
 	testing.TB
 	dir string
 	srv atomic.Pointer[Server]
+
+	mu    sync.Mutex
+	conns []*nats.Conn // guarded by mu
 }
 
 func newWorld(t testing.TB) *world {
@@ -57,7 +60,16 @@ func (w *world) startServer() {
 	w.Cleanup(srv.Shutdown)
 }
 
-func (w *world) stopServer() { w.srv.Load().Shutdown() }
+// stopServer returns when every connection has noticed.
+func (w *world) stopServer() {
+	w.Helper()
+	w.srv.Load().Shutdown()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, nc := range w.conns {
+		w.until("a connection is lost", func() bool { return !nc.IsConnected() })
+	}
+}
 
 // InProcessConn makes connections find the server that runs at the moment, as
 // those to a cluster would.
@@ -66,10 +78,18 @@ func (w *world) InProcessConn() (net.Conn, error) { return w.srv.Load().nats.InP
 func (w *world) connect() *nats.Conn {
 	w.Helper()
 	nc, err := nats.Connect("", nats.InProcessServer(w), nats.MaxReconnects(-1),
-		nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
+		nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				w.Errorf("messages were lost in the client: %v", err)
+			}
+		}))
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.mu.Lock()
+	w.conns = append(w.conns, nc)
+	w.mu.Unlock()
 	w.Cleanup(nc.Close)
 	return nc
 }

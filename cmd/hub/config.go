@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/revocast/revocast/internal/token"
+)
+
+// configFile is what a configuration file says.
+type configFile struct {
+	path    string
+	values  map[string]fileValue // by the name of the flag
+	issuers []issuerConfig
+}
+
+type fileValue struct {
+	text string
+	line int
+}
+
+// issuerConfig is one element of the file's issuers.
+type issuerConfig struct {
+	Iss              string   `yaml:"iss"`
+	JWKSURI          string   `yaml:"jwks_uri"`
+	Keys             any      `yaml:"keys"`      // a JWK Set, its list of keys, or either as JSON in a string
+	KeysFile         string   `yaml:"keys_file"` // the path of one
+	Algorithms       []string `yaml:"algorithms"`
+	MaxTokenLifetime period   `yaml:"max_token_lifetime"`
+	Skew             period   `yaml:"skew"`
+	Types            []string `yaml:"types"`
+}
+
+const issuerNames = "iss, jwks_uri, keys, keys_file, algorithms, max_token_lifetime, skew, types"
+
+// readConfigFile reads a file that may have these names, and issuers. Errors
+// name the line, and never show it: it may hold a secret.
+func readConfigFile(path string, names []string) (*configFile, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	doc, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return nil, yamlError(path, err)
+	}
+	f := &configFile{path: path, values: make(map[string]fileValue)}
+	if len(doc.Docs) > 1 {
+		return nil, fmt.Errorf("%s: has several documents, want one", path)
+	}
+	if len(doc.Docs) == 0 || doc.Docs[0].Body == nil || doc.Docs[0].Body.Type() == ast.NullType {
+		return f, nil
+	}
+	top, ok := doc.Docs[0].Body.(*ast.MappingNode)
+	if !ok {
+		return nil, fmt.Errorf("%s: want names and values, such as listen: 127.0.0.1:8080", path)
+	}
+	for _, entry := range top.Values {
+		if err := f.take(entry, names); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f *configFile) take(entry *ast.MappingValueNode, names []string) error {
+	key := entry.Key.GetToken()
+	name, line := key.Value, key.Position.Line
+	switch {
+	case name == "issuers":
+		if err := yaml.NodeToValue(entry.Value, &f.issuers, yaml.Strict()); err != nil {
+			return yamlError(f.path, err)
+		}
+		return nil
+	case !slices.Contains(names, name):
+		return fmt.Errorf("%s:%d: unknown name %q; the names are %s, issuers", f.path, line, name, strings.Join(names, ", "))
+	}
+	scalar, ok := entry.Value.(ast.ScalarNode)
+	if !ok {
+		return fmt.Errorf("%s:%d: %s: want one value", f.path, line, name)
+	}
+	if scalar.Type() != ast.NullType {
+		f.values[name] = fileValue{fmt.Sprint(scalar.GetValue()), line}
+	}
+	return nil
+}
+
+// yamlError keeps the excerpt of the file out of the error.
+func yamlError(path string, err error) error {
+	var e yaml.Error
+	if !errors.As(err, &e) || e.GetToken() == nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	text := e.GetMessage()
+	if unknown := (*yaml.UnknownFieldError)(nil); errors.As(err, &unknown) {
+		text = fmt.Sprintf("unknown name %q; an issuer has %s", e.GetToken().Value, issuerNames)
+	}
+	return fmt.Errorf("%s:%d: %s", path, e.GetToken().Position.Line, text)
+}
+
+// tokenIssuers returns the issuers as the hub takes them.
+func (f *configFile) tokenIssuers() ([]token.Issuer, error) {
+	var list []token.Issuer
+	var errs []error
+	for _, c := range f.issuers {
+		keys, err := c.keySet()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: issuer %q: %w", f.path, c.Iss, err))
+		}
+		list = append(list, token.Issuer{
+			Iss: c.Iss, JWKSURI: c.JWKSURI, Keys: keys, Algorithms: c.Algorithms,
+			MaxTokenLifetime: time.Duration(c.MaxTokenLifetime), Skew: time.Duration(c.Skew), Types: c.Types,
+		})
+	}
+	return list, errors.Join(errs...)
+}
+
+// keySet returns the keys as a JWK Set in JSON; nil if they are elsewhere.
+func (c issuerConfig) keySet() ([]byte, error) {
+	switch keys := c.Keys.(type) {
+	case nil:
+		if c.KeysFile == "" {
+			return nil, nil
+		}
+		data, err := os.ReadFile(c.KeysFile)
+		if err != nil {
+			return nil, fmt.Errorf("keys_file: %w", err)
+		}
+		return data, nil
+	case string:
+		if c.KeysFile == "" {
+			return []byte(keys), nil
+		}
+	case []any:
+		if c.KeysFile == "" {
+			return json.Marshal(map[string]any{"keys": keys})
+		}
+	default:
+		if c.KeysFile == "" {
+			return json.Marshal(keys)
+		}
+	}
+	return nil, errors.New("has both keys and keys_file, want one")
+}
+
+// issuerField names a field of token.Issuer the way the file does.
+var issuerField = map[string]string{
+	"Iss": "iss", "JWKSURI": "jwks_uri", "Keys": "keys", "Algorithms": "algorithms",
+	"MaxTokenLifetime": "max_token_lifetime", "Skew": "skew", "Types": "types",
+}
+
+// inFileTerms rewrites what package token says about issuers.
+func inFileTerms(err error) error {
+	var e *token.ConfigError
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, err := range joined.Unwrap() {
+			errs = append(errs, inFileTerms(err))
+		}
+		return errors.Join(errs...)
+	}
+	if !errors.As(err, &e) {
+		return err
+	}
+	problem := strings.NewReplacer("JWKSURI", "jwks_uri", "Keys", "keys").Replace(e.Problem)
+	return fmt.Errorf("issuer %q: %s: %s", e.Issuer, issuerField[e.Field], problem)
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/revocast/revocast/hub"
+	hublog "github.com/revocast/revocast/hub/log"
+)
+
+// hubFlags are what a hub is configured with.
+type hubFlags struct {
+	Config    string `setting:"" placeholder:"FILE" help:"A YAML file with the settings below, by the same names, and issuers."`
+	Data      string `setting:"file" default:"./revocast-data" help:"Directory of the log and the keys; it is made if it does not exist."`
+	Listen    string `setting:"file" default:"127.0.0.1:8080" help:"Address of the API. Port 0 takes a free one."`
+	OpsListen string `setting:"file" default:"127.0.0.1:9090" help:"Address of /livez, /readyz and /metrics, which ask for no key."`
+	TLSCert   string `setting:"file" name:"tls-cert" placeholder:"FILE" help:"Certificate chain of the API, PEM."`
+	TLSKey    string `setting:"file" name:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
+	Retention period `setting:"file" default:"90d" help:"How long the log, which is the audit, keeps a record, such as 90d."`
+	Drain     period `setting:"file" default:"5s" help:"Over which time subscribers are sent away when the hub stops."`
+	LogLevel  string `setting:"file" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+	LogFormat string `setting:"file" default:"text" enum:"text,json" help:"text or json; logs go to stderr."`
+}
+
+type serveCmd struct{ hubFlags }
+
+func (serveCmd) Help() string {
+	return `Settings come from the flags, else the environment, else the file. The first
+start makes an admin key and prints it, once; REVOCAST_ADMIN_KEY sets it
+instead ("rvk_" and at least 32 characters). SIGTERM stops the hub in good
+order, a second one at once.
+
+Examples:
+
+    hub
+    hub serve --data /var/lib/revocast --listen :8443 --tls-cert tls.crt --tls-key tls.key
+    hub serve --config hub.yaml --log-format json
+
+A file:
+
+    listen: 127.0.0.1:8080
+    retention: 90d
+    issuers:
+      - iss: https://issuer.example
+        jwks_uri: https://issuer.example/jwks.json
+        algorithms: [RS256]
+        max_token_lifetime: 12h`
+}
+
+func (c serveCmd) Run(ctx context.Context, std streams, where *settings) error {
+	cfg, secure, err := c.hubConfig(where)
+	if err != nil {
+		return err
+	}
+	cfg.Logger = slog.New(c.logHandler(std.err))
+
+	// Before the hub is opened: an address in use must not cost the first
+	// start its only chance to show the admin key.
+	api, err := listen("--listen", c.Listen)
+	if err != nil {
+		return err
+	}
+	ops, err := listen("--ops-listen", c.OpsListen)
+	if err != nil {
+		return errors.Join(err, api.Close())
+	}
+	h, err := hub.Open(ctx, cfg)
+	if ctx.Err() != nil && err != nil {
+		std.note("stopped before it had started")
+		return errors.Join(api.Close(), ops.Close())
+	}
+	if err != nil {
+		return errors.Join(c.openError(err), api.Close(), ops.Close())
+	}
+	at := addresses{api: addressOf(api, secure != nil), ops: addressOf(ops, false)}
+	if err := at.announce(std.out, h.NewAdminKey(), cfg.AdminKey != ""); err != nil {
+		h.Close()
+		return errors.Join(fmt.Errorf("print the addresses and the admin key: %w; if the key is lost, start with another in %s", err, adminKeyEnv),
+			api.Close(), ops.Close())
+	}
+	if secure == nil && !loopback(api.Addr()) {
+		std.note("WARNING: the API listens on %s without TLS: keys and tokens cross the network in the clear. "+
+			"Set --tls-cert and --tls-key, or let something in front end TLS and make sure that nothing else reaches this address.", api.Addr())
+	}
+	cfg.Logger.Info("serving", "api", at.api, "ops", at.ops, "data", c.Data, "version", cfg.Version)
+	return h.Serve(ctx, api, ops, secure)
+}
+
+// hubConfig is what the flags, the file and the environment add up to. Its
+// errors are the configuration's.
+func (f hubFlags) hubConfig(where *settings) (hub.Config, *tls.Config, error) {
+	cfg := hub.Config{
+		DataDir: f.Data, Retention: time.Duration(f.Retention), DrainWindow: time.Duration(f.Drain),
+		AdminKey: where.env[adminKeyEnv], Version: version(),
+	}
+	var errs []error
+	if where.file != nil {
+		issuers, err := where.file.tokenIssuers()
+		cfg.Issuers = issuers
+		errs = append(errs, err)
+	}
+	secure, err := f.tls()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return cfg, nil, usageError{err}
+	}
+	return cfg, secure, nil
+}
+
+func (f hubFlags) tls() (*tls.Config, error) {
+	switch {
+	case f.TLSCert == "" && f.TLSKey == "":
+		return nil, nil
+	case f.TLSCert == "" || f.TLSKey == "":
+		return nil, errors.New("--tls-cert and --tls-key go together: one of them is missing")
+	}
+	cert, err := tls.LoadX509KeyPair(f.TLSCert, f.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, nil
+}
+
+func (f hubFlags) logHandler(w io.Writer) slog.Handler {
+	var opts slog.HandlerOptions
+	level := new(slog.Level)
+	_ = level.UnmarshalText([]byte(f.LogLevel)) // one of the enum
+	opts.Level = level
+	if f.LogFormat == "json" {
+		return slog.NewJSONHandler(w, &opts)
+	}
+	return slog.NewTextHandler(w, &opts)
+}
+
+func listen(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s %s: something listens there already, perhaps another hub: stop it, or choose another address", flag, addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+// openError adds what to do to what went wrong.
+func (f hubFlags) openError(err error) error {
+	if errors.Is(err, hublog.ErrLocked) {
+		return fmt.Errorf("the data directory %s is in use by another hub: stop that one, or choose another with --data", f.Data)
+	}
+	return inFileTerms(err)
+}
+
+func loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

@@ -1,0 +1,6 @@
+package hub
+
+import "github.com/revocast/revocast/hub/log"
+
+// LogServer lets tests do to the log what no client can.
+func (h *Hub) LogServer() *log.Server { return h.srv }

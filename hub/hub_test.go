@@ -1,0 +1,346 @@
+package hub_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/revocast/revocast/hub"
+	"github.com/revocast/revocast/hub/api"
+	"github.com/revocast/revocast/hub/log"
+	"github.com/revocast/revocast/internal/token"
+)
+
+// The first start makes an admin key, the second does not, and both have the
+// same keys, revocations and audit.
+func TestRestart(t *testing.T) {
+	w := newWorld(t, func(c *hub.Config) { c.AdminKey = "" })
+	w.start(nil)
+	key := w.hub.NewAdminKey()
+	if !strings.HasPrefix(key, "rvk_") {
+		t.Fatalf("admin key %q", key)
+	}
+	ask := func(method, path, body string) string {
+		t.Helper()
+		status, b := w.send(method, w.url+path, body, key)
+		if status >= 300 {
+			t.Fatalf("%s %s: %d %s", method, path, status, b)
+		}
+		return b
+	}
+	ask("POST", "/v1/revocations", subject)
+	ask("POST", "/v1/keys", `{"name":"ci","roles":["audit"]}`)
+	var before []string
+	pages := []string{"/v1/revocations", "/v1/audit", "/v1/keys"}
+	for _, page := range pages {
+		before = append(before, ask("GET", page, ""))
+	}
+	kid := w.statusAs(key).HubKeys[0]
+	if err := w.mustStop(); err != nil {
+		t.Fatal(err)
+	}
+
+	w.start(nil)
+	if again := w.hub.NewAdminKey(); again != "" {
+		t.Error("another admin key")
+	}
+	for i, page := range pages {
+		if after := ask("GET", page, ""); after != before[i] {
+			t.Errorf("%s:\nbefore %s\nafter  %s", page, before[i], after)
+		}
+	}
+	if again := w.statusAs(key).HubKeys[0]; again != kid {
+		t.Errorf("hub key %s, was %s", again, kid)
+	}
+	if strings.Contains(w.log.String(), key) {
+		t.Error("the admin key is in the log")
+	}
+	for _, name := range []string{"keys.json", "signing.key"} {
+		info, err := os.Stat(filepath.Join(w.cfg.DataDir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", name, info.Mode(), err)
+		}
+	}
+	if info, err := os.Stat(w.cfg.DataDir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("data directory: %v %v", info.Mode(), err)
+	}
+
+	// A key that is given takes the place of the one that was made.
+	if err := w.mustStop(); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.AdminKey = adminKey
+	w.start(nil)
+	if made := w.hub.NewAdminKey(); made != "" {
+		t.Error("another admin key")
+	}
+	if status, _ := w.send("GET", w.url+"/v1/keys", "", key); status != 401 {
+		t.Errorf("the old key: %d", status)
+	}
+	if status, _ := w.ask("GET", "/v1/keys", ""); status != 200 {
+		t.Errorf("the new key: %d", status)
+	}
+}
+
+func (w *world) statusAs(key string) (s api.Status) {
+	w.Helper()
+	_, b := w.send("GET", w.url+"/v1/status", "", key)
+	if err := json.Unmarshal([]byte(b), &s); err != nil {
+		w.Fatal(err)
+	}
+	return s
+}
+
+// The end: the hub says that it is not ready, sends its subscribers away, and
+// answers others meanwhile; then Serve returns nil.
+func TestDrain(t *testing.T) {
+	w := newWorld(t, func(c *hub.Config) { c.DrainWindow = 500 * time.Millisecond })
+	w.start(nil)
+	if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 200 || body != "ok\n" {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+	streams := []<-chan string{w.stream(), w.stream(), w.stream()}
+	for _, s := range streams {
+		if line := <-s; line != "event: hello" {
+			t.Fatal(line)
+		}
+	}
+	w.stop()
+	for w.hub.Ready() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 503 || body != "draining\n" {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+	if status, _ := w.send("GET", w.ops+"/livez", "", ""); status != 200 {
+		t.Errorf("livez: %d", status)
+	}
+	for _, s := range streams {
+		bye := false
+		for line := range s {
+			bye = bye || line == "event: bye"
+		}
+		if !bye {
+			t.Error("a stream ended without a bye")
+		}
+	}
+	if err := w.ended(); err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://")); err == nil {
+		t.Error("somebody listens still")
+	}
+	w.hub.Close() // does nothing
+	if w.hub.Ready() == nil {
+		t.Error("ready when it is closed")
+	}
+}
+
+// While the last subscribers leave, the hub still takes revocations, and no
+// new streams.
+func TestDrainAnswers(t *testing.T) {
+	w := newWorld(t, func(c *hub.Config) { c.DrainWindow = 2 * time.Second })
+	w.start(nil)
+	for range 20 {
+		<-w.stream()
+	}
+	w.stop()
+	for w.hub.Ready() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	must[api.RevokeAnswer](w, "POST", "/v1/revocations", subject, 201)
+	if status, body := w.ask("GET", "/v1/feed", ""); status != 503 || !strings.Contains(body, `"draining"`) {
+		t.Errorf("%d %s", status, body)
+	}
+	if err := w.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
+// When the log is not the history that it was, the hub says so and ends; it
+// never goes on as if nothing had happened.
+func TestLogFails(t *testing.T) {
+	w := newWorld(t)
+	w.start(nil)
+	must[api.RevokeAnswer](w, "POST", "/v1/revocations", subject, 201)
+	lines := w.stream()
+	nc, err := w.hub.LogServer().Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "REVOCAST_default"); err != nil {
+		t.Fatal(err)
+	}
+	<-w.hub.Failed()
+	if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 503 || !strings.Contains(body, "recreated") {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+	if status, body := w.ask("POST", "/v1/revocations", subject); status < 500 {
+		t.Errorf("%d %s", status, body)
+	}
+	for range lines { // ends
+	}
+	if h := (*log.HistoryError)(nil); !errors.As(w.ended(), &h) || h.Fault != log.Recreated || !errors.As(w.hub.Err(), &h) {
+		t.Errorf("Serve ended with another reason: %v", w.hub.Err())
+	}
+}
+
+func TestServeFails(t *testing.T) {
+	w := newWorld(t)
+	h, err := hub.Open(t.Context(), w.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := w.listen()
+	l.Close()
+	if err := h.Serve(t.Context(), l, nil, nil); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve: %v", err)
+	}
+	w.start(nil) // the directory is free again
+}
+
+func TestOps(t *testing.T) {
+	w := newWorld(t)
+	w.start(nil)
+	must[api.RevokeAnswer](w, "POST", "/v1/revocations", subject, 201)
+	status, body := w.send("GET", w.ops+"/metrics", "", "")
+	for _, want := range []string{
+		`revocast_build_info{version="test"} 1`, "revocast_ready 1", "revocast_insecure_mode 1", "revocast_log_head_seq 1",
+		`revocast_http_requests_total{method="POST",route="/v1/revocations",status="201"} 1`, "go_goroutines", "revocast_last_tick_timestamp_seconds",
+	} {
+		if status != 200 || !strings.Contains(body, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	if strings.Contains(body, "alice") {
+		t.Error("an identifier is in the metrics")
+	}
+	for _, path := range []string{"/", "/v1/status", "/debug/pprof/"} {
+		if status, _ := w.send("GET", w.ops+path, "", adminKey); status != 404 {
+			t.Errorf("ops %s: %d", path, status)
+		}
+	}
+	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+		if status, _ := w.ask("GET", path, ""); status != 404 {
+			t.Errorf("API %s: %d", path, status)
+		}
+	}
+}
+
+// With TLS, HTTP/2 is spoken, and streams work over it.
+func TestTLS(t *testing.T) {
+	cert := httptest.NewUnstartedServer(nil)
+	cert.StartTLS()
+	defer cert.Close()
+	w := newWorld(t)
+	w.start(&tls.Config{Certificates: cert.TLS.Certificates})
+	w.client.Transport = &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: cert.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"}}
+	lines := w.stream()
+	must[api.RevokeAnswer](w, "POST", "/v1/revocations?wait=applied", subject, 201)
+	for line := range lines {
+		if line == "event: record" {
+			break
+		}
+	}
+	status, body := w.ask("POST", "/v1/revocations", strings.Repeat(" ", api.MaxBody+1))
+	if status != 413 {
+		t.Errorf("%d %s", status, body)
+	}
+	w.stop()
+	bye := false
+	for line := range lines {
+		bye = bye || line == "event: bye"
+	}
+	if err := w.ended(); err != nil || !bye {
+		t.Errorf("%v, bye %v", err, bye)
+	}
+	w.client.CloseIdleConnections()
+}
+
+// More connections than allowed wait until there is room.
+func TestMaxConnections(t *testing.T) {
+	w := newWorld(t, func(c *hub.Config) { c.MaxConnections = 2 })
+	w.start(nil)
+	one, two := w.stream(), w.stream()
+	<-one
+	<-two
+	w.client.Timeout = 200 * time.Millisecond
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", w.url+"/v1/status", nil)
+	if resp, err := w.client.Do(req); err == nil {
+		resp.Body.Close()
+		t.Error("a third connection was served")
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	hs := func(life time.Duration) token.Issuer {
+		return token.Issuer{Iss: "https://issuer.example", Algorithms: []string{"HS256"}, MaxTokenLifetime: life,
+			Keys: []byte(`{"keys":[{"kty":"oct","kid":"k1","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}`)}
+	}
+	for name, c := range map[string]struct {
+		change func(*hub.Config)
+		want   string
+	}{
+		"no directory":        {func(c *hub.Config) { c.DataDir = "" }, "data directory"},
+		"a weak admin key":    {func(c *hub.Config) { c.AdminKey = "hunter2" }, "admin key"},
+		"a short retention":   {func(c *hub.Config) { c.Retention = time.Hour }, "retention is 1h0m0s"},
+		"shorter than token":  {func(c *hub.Config) { c.Retention = 40 * time.Hour; c.Issuers = []token.Issuer{hs(41 * time.Hour)} }, "live up to 41h"},
+		"an issuer's mistake": {func(c *hub.Config) { c.Issuers = []token.Issuer{{Iss: "https://x", JWKSURI: "ftp://x"}} }, "JWKSURI"},
+		"an issuer's name":    {func(c *hub.Config) { c.Issuers = []token.Issuer{{Iss: "a b", JWKSURI: "https://x"}} }, "spaces"},
+		"a negative time":     {func(c *hub.Config) { c.DrainWindow = -1 }, "drain window"},
+		"a file in its place": {func(c *hub.Config) { os.WriteFile(c.DataDir, nil, 0o600) }, "data"},
+		"a damaged key": {func(c *hub.Config) {
+			os.Mkdir(c.DataDir, 0o700)
+			os.WriteFile(c.DataDir+"/signing.key", []byte("x"), 0o600)
+		}, "not a signing key"},
+		"a damaged keyring": {func(c *hub.Config) {
+			os.Mkdir(c.DataDir, 0o700)
+			os.WriteFile(c.DataDir+"/keys.json", []byte("{"), 0o600)
+		}, "keyring"},
+		"an empty keyring": {func(c *hub.Config) { os.Mkdir(c.DataDir, 0o700); os.WriteFile(c.DataDir+"/keys.json", nil, 0o600) }, "keyring"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c.change(&w.cfg)
+			h, err := hub.Open(t.Context(), w.cfg)
+			if err == nil {
+				h.Close()
+				t.Fatal("it opens")
+			}
+			if !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%v, want something about %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestOneProcess(t *testing.T) {
+	w := newWorld(t)
+	w.start(nil)
+	if _, err := hub.Open(t.Context(), w.cfg); !errors.Is(err, log.ErrLocked) {
+		t.Errorf("%v", err)
+	}
+	os.Chmod(w.cfg.DataDir, 0o755)
+	if err := w.mustStop(); err != nil {
+		t.Fatal(err)
+	}
+	w.start(nil)
+	if !strings.Contains(w.log.String(), "others may look into the data directory") {
+		t.Error("it says nothing about a directory that others may read")
+	}
+}

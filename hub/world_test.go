@@ -1,0 +1,202 @@
+package hub_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"go.uber.org/goleak"
+
+	"github.com/revocast/revocast/hub"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	adminKey = "rvk_the-admin-key-of-the-tests-0123456789"
+	subject  = `{"target":{"kind":"subject","iss":"https://issuer.example","value":"alice"},"reason":"logout"}`
+)
+
+// world is a hub that serves on listeners of its own.
+type world struct {
+	testing.TB
+	cfg      hub.Config
+	hub      *hub.Hub
+	url, ops string
+	client   *http.Client
+	stop     context.CancelFunc
+	served   chan error // what Serve returned
+	log      *logged
+}
+
+func newWorld(t testing.TB, change ...func(*hub.Config)) *world {
+	t.Helper()
+	w := &world{TB: t, log: new(logged)}
+	w.cfg = hub.Config{
+		DataDir: t.TempDir() + "/data", AdminKey: adminKey, DangerouslySkipSync: true, Version: "test", MaxStore: 1 << 30,
+		TickEvery: 50 * time.Millisecond, Heartbeat: 100 * time.Millisecond, DrainWindow: 100 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&w.cfg)
+	}
+	w.client = &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(w.client.CloseIdleConnections)
+	return w
+}
+
+// start opens the hub and serves it.
+func (w *world) start(secure *tls.Config) {
+	w.Helper()
+	h, err := hub.Open(w.Context(), w.cfg)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.hub = h
+	api, ops := w.listen(), w.listen()
+	w.url, w.ops = "http://"+api.Addr().String(), "http://"+ops.Addr().String()
+	if secure != nil {
+		w.url = "https://" + api.Addr().String()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.stop, w.served = cancel, make(chan error, 1)
+	done := make(chan struct{})
+	served := w.served
+	go func() {
+		defer close(done)
+		served <- h.Serve(ctx, api, ops, secure)
+	}()
+	w.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	for h.Ready() != nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (w *world) listen() net.Listener {
+	w.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatal(err)
+	}
+	return l
+}
+
+// mustStop ends Serve and returns what it says.
+func (w *world) mustStop() error {
+	w.Helper()
+	w.stop()
+	return w.ended()
+}
+
+func (w *world) ended() error {
+	w.Helper()
+	select {
+	case err := <-w.served:
+		return err
+	case <-time.After(10 * time.Second):
+		w.Fatal("Serve does not end")
+		return nil
+	}
+}
+
+// ask asks the API as an admin.
+func (w *world) ask(method, path, body string) (int, string) {
+	w.Helper()
+	return w.send(method, w.url+path, body, adminKey)
+}
+
+func (w *world) send(method, url, body, key string) (int, string) {
+	w.Helper()
+	req, err := http.NewRequestWithContext(w.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// must returns the decoded answer of the API.
+func must[T any](w *world, method, path, body string, status int) (v T) {
+	w.Helper()
+	got, b := w.ask(method, path, body)
+	if got != status {
+		w.Fatalf("%s %s: %d %s", method, path, got, b)
+	}
+	if err := json.Unmarshal([]byte(b), &v); err != nil {
+		w.Fatal(err)
+	}
+	return v
+}
+
+// stream opens the feed and returns its lines.
+func (w *world) stream() <-chan string {
+	w.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, "GET", w.url+"/v1/feed", nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	resp, err := w.client.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	lines := make(chan string, 10_000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(lines)
+		for sc := bufio.NewScanner(resp.Body); sc.Scan(); {
+			lines <- sc.Text()
+		}
+	}()
+	w.Cleanup(func() {
+		cancel()
+		resp.Body.Close()
+		<-done
+	})
+	return lines
+}
+
+// logged is all that was logged.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
