@@ -128,3 +128,34 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkRecord is what catching up costs: parsing, verifying and applying
+// one record after the other, of one operation each and of as many as fit.
+func BenchmarkRecord(b *testing.B) {
+	for _, ops := range []int{1, events.MaxOps} {
+		b.Run(fmt.Sprintf("ops=%d", ops), func(b *testing.B) {
+			var d events.Draft
+			for i := range ops {
+				sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+				op := events.Op{Verb: events.Revoke, Kind: events.KindToken, Key: events.Key(sum[:events.KeySize]),
+					Term: events.Term{Exp: events.Never}, ID: "rev_01ARZ3NDEKTSV4RRFFQ69G5FAV"}
+				if err := d.Add(op, events.AuditOp{Verb: op.Verb, ID: op.ID, Target: events.Target{Kind: op.Kind, Iss: "i"}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			rec := d.Record(1)
+			audit := events.HashPart(rec.Audit)
+			r := newReplica(Config{}, moment{})
+			r.begin(&holdings{[]saltedSet{{events.Salt{}, events.NewLiveSet()}}}, events.Position{Epoch: "e1"}, events.Chain{})
+			chain := events.Chain{}.Next(events.HashPart(rec.Feed), audit)
+			data := []byte(fmt.Sprintf(`{"seq":1,"chain":%q,"audit":%q,"feed":%s}`, chain, audit, rec.Feed))
+			b.ReportAllocs()
+			for b.Loop() {
+				r.pos.Seq, r.chain = 0, events.Chain{}
+				if _, applied, err := r.record(data, "e1:1", moment{}); !applied || err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

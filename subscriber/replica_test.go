@@ -384,3 +384,42 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// A proof is as old as the question that it answers, and a tick alone proves
+// nothing: who delays both, together with the records, gains no time.
+func TestDelayedProofs(t *testing.T) {
+	key, _ := events.NewSigningKey(rand.Reader)
+	at := func(sec int) moment {
+		return moment{time.Duration(sec) * time.Second, int64(sec) * 1000}
+	}
+	r := newReplica(Config{}, at(0))
+	if _, _, err := r.hello(&events.Hello{V: 1, Feed: "f", Epoch: "e1", Mode: events.ModeDelta, Keys: []events.PublicKey{key.Public()}}, at(0)); err != nil {
+		t.Fatal(err)
+	}
+	a := events.ReportAnswer{Epoch: "e1", Nonce: "n", At: 1}
+	a.Sign("f", key)
+	answer, _ := json.Marshal(a)
+	tick := events.Tick{At: 1}
+	tick.Sign("f", "e1", key)
+	ticked, _ := json.Marshal(tick)
+
+	// Asked at 1 s; tick and answer arrive at 5 s.
+	if _, err := r.proveTick(ticked, at(5)); err != nil {
+		t.Fatal(err)
+	}
+	if r.view().standing(at(5), 6*time.Second).fresh {
+		t.Error("fresh by a tick alone")
+	}
+	if err := r.proveAnswer(answer, "n", at(1), at(5)); err != nil {
+		t.Fatal(err)
+	}
+	for sec, want := range map[int]bool{5: true, 7: true, 8: false, 11: false} {
+		if got := r.view().standing(at(sec), 6*time.Second).fresh; got != want {
+			t.Errorf("at %d s fresh is %v", sec, got)
+		}
+	}
+	// An older answer that comes late does not make it older again.
+	if err := r.proveAnswer(answer, "n", at(0), at(6)); err != nil || !r.view().standing(at(7), 6*time.Second).fresh {
+		t.Error(err)
+	}
+}

@@ -30,6 +30,10 @@ func TestBadValuesSayWhereTheyAre(t *testing.T) {
 	w.run("", "config", "check", "--config", "none.yaml").exits(2).says("none.yaml", "no such file")
 	w.run("", "config", "check", "--retention", "1h").exits(2).says("retention 1h is too short", "live up to 1d")
 	w.run("", "config", "check", "--tls-cert", "none", "--tls-key", "none").exits(2).says("--tls-cert", "no such file")
+	w.run("", "--listen", "8080").exits(2).says("--listen \"8080\": want host and port")
+	w.run("", "--listen=").exits(2).says("--listen")
+	write(t, w.dir+"/bad.yaml", "issuers:\n  - iss: x\n")
+	w.run("", "--config", "bad.yaml", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0").exits(2).says(`issuer "x": jwks_uri: is empty`)
 	for text, want := range map[string]string{
 		"drain: 5s\nretention: soon\n":            "hub.yaml:2",
 		"listen: [a, b]\n":                        "hub.yaml:1: listen: want one value",

@@ -191,7 +191,7 @@ func (c revokeCmd) print(std streams, target events.Target, made api.RevokeAnswe
 	t.row("id", rev.ID)
 	t.row("effective_at", rev.EffectiveAt)
 	if rev.RetainUntil == 0 {
-		t.row("retain_until", "restored")
+		t.row("retain_until", "(until it is restored)")
 	} else {
 		t.row("retain_until", rev.RetainUntil)
 	}

@@ -159,7 +159,7 @@ func TestARevocationIsAskedForAgainUntilItIsKnownToBeDone(t *testing.T) {
 	defer hub.Close()
 	w.url = hub.URL
 	r := w.run("", "revoke", "key", "k-1", "--iss", iss).exits(0).says("(outcome_unknown)", "no answer from", "502 Bad Gateway", "asking again", "takes effect once")
-	mustShow(t, r.out, "retain_until  restored")
+	mustShow(t, r.out, "retain_until  (until it is restored)")
 	if tries.Load() != 4 {
 		t.Errorf("%d tries", tries.Load())
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/revocast/revocast/hub"
 	hublog "github.com/revocast/revocast/hub/log"
+	"github.com/revocast/revocast/internal/token"
 )
 
 // hubFlags are what a hub is configured with.
@@ -86,8 +87,8 @@ func (c serveCmd) Run(ctx context.Context, std streams, where *settings) error {
 			api.Close(), ops.Close())
 	}
 	if secure == nil && !loopback(api.Addr()) {
-		std.note("WARNING: the API listens on %s without TLS: keys and tokens cross the network in the clear. "+
-			"Set --tls-cert and --tls-key, or let something in front end TLS and make sure that nothing else reaches this address.", api.Addr())
+		cfg.Logger.Warn("NO TLS: keys and tokens cross the network in the clear. Set --tls-cert and --tls-key, "+
+			"or let a proxy end TLS and make sure that nothing else reaches this address", "listen", api.Addr())
 	}
 	cfg.Logger.Info("serving", "api", at.api, "ops", at.ops, "data", c.Data, "version", cfg.Version)
 	return h.Serve(ctx, api, ops, secure)
@@ -97,7 +98,8 @@ func (c serveCmd) Run(ctx context.Context, std streams, where *settings) error {
 // errors are the configuration's.
 func (f hubFlags) hubConfig(where *settings) (hub.Config, *tls.Config, error) {
 	cfg := hub.Config{
-		DataDir: f.Data, Retention: time.Duration(f.Retention), DrainWindow: time.Duration(f.Drain),
+		// Zero would be the default, which is not what 0s says.
+		DataDir: f.Data, Retention: max(time.Duration(f.Retention), 1), DrainWindow: max(time.Duration(f.Drain), 1),
 		AdminKey: where.env[adminKeyEnv], Version: version(),
 	}
 	var errs []error
@@ -143,6 +145,12 @@ func listen(flag, addr string) (net.Listener, error) {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%s %s: something listens there already, perhaps another hub: stop it, or choose another address", flag, addr)
 	}
+	if bad := (*net.AddrError)(nil); errors.As(err, &bad) || addr == "" {
+		if err == nil {
+			l.Close()
+		}
+		return nil, usagef("%s %q: want host and port, such as 127.0.0.1:8080", flag, addr)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
@@ -154,7 +162,10 @@ func (f hubFlags) openError(err error) error {
 	if errors.Is(err, hublog.ErrLocked) {
 		return fmt.Errorf("the data directory %s is in use by another hub: stop that one, or choose another with --data", f.Data)
 	}
-	return inFileTerms(err)
+	if bad := (*token.ConfigError)(nil); errors.As(err, &bad) {
+		return usageError{inFileTerms(err)}
+	}
+	return err
 }
 
 func loopback(addr net.Addr) bool {

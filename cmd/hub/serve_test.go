@@ -119,8 +119,8 @@ func newestOf(w *world) *world {
 func TestWithoutTLSAnOpenAddressIsWarnedOf(t *testing.T) {
 	w := newWorld(t)
 	p := w.serve("--listen", "0.0.0.0:0")
-	w.until(p, "the warning", func() bool { return strings.Contains(p.err.String(), "WARNING: the API listens on") })
-	mustShow(t, p.err.String(), "without TLS", "--tls-cert")
+	w.until(p, "the warning", func() bool { return strings.Contains(p.err.String(), "NO TLS") })
+	mustShow(t, p.err.String(), "in the clear", "--tls-cert")
 	mustShow(t, w.url, "http://localhost:")
 	w.do("status")
 }
@@ -132,7 +132,7 @@ func TestTLS(t *testing.T) {
 	p := w.serve("--tls-cert", cert, "--tls-key", key, "--listen", "0.0.0.0:0")
 	mustShow(t, w.url, "https://localhost:")
 	w.with("SSL_CERT_FILE="+cert).do("revoke", "subject", "alice", "--iss", iss)
-	if strings.Contains(p.err.String(), "WARNING") {
+	if strings.Contains(p.err.String(), "NO TLS") {
 		t.Errorf("warns although TLS is on:\n%s", p.err.String())
 	}
 	w.run("", "status").exits(1).says("the certificate of https://localhost:", "is not trusted here", "SSL_CERT_FILE")
