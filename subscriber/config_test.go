@@ -1,7 +1,6 @@
 package subscriber
 
 import (
-	"fmt"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -127,6 +126,6 @@ func TestDependencies(t *testing.T) {
 		}
 	}
 	if !strings.Contains(string(out), "github.com/revocast/revocast/events\n") {
-		t.Error(fmt.Sprintf("the list is not one: %.200s", out))
+		t.Errorf("the list is not one: %.200s", out)
 	}
 }

@@ -126,6 +126,9 @@ func (f *configFile) tokenIssuers() ([]token.Issuer, error) {
 
 // keySet returns the keys as a JWK Set in JSON; nil if they are elsewhere.
 func (c issuerConfig) keySet() ([]byte, error) {
+	if c.Keys != nil && c.KeysFile != "" {
+		return nil, errors.New("has both keys and keys_file, want one")
+	}
 	switch keys := c.Keys.(type) {
 	case nil:
 		if c.KeysFile == "" {
@@ -137,19 +140,12 @@ func (c issuerConfig) keySet() ([]byte, error) {
 		}
 		return data, nil
 	case string:
-		if c.KeysFile == "" {
-			return []byte(keys), nil
-		}
+		return []byte(keys), nil
 	case []any:
-		if c.KeysFile == "" {
-			return json.Marshal(map[string]any{"keys": keys})
-		}
+		return json.Marshal(map[string]any{"keys": keys})
 	default:
-		if c.KeysFile == "" {
-			return json.Marshal(keys)
-		}
+		return json.Marshal(keys)
 	}
-	return nil, errors.New("has both keys and keys_file, want one")
 }
 
 // issuerField names a field of token.Issuer the way the file does.
@@ -158,19 +154,20 @@ var issuerField = map[string]string{
 	"MaxTokenLifetime": "max_token_lifetime", "Skew": "skew", "Types": "types",
 }
 
-// inFileTerms rewrites what package token says about issuers.
+// inFileTerms rewrites all that package token says about issuers.
 func inFileTerms(err error) error {
-	var e *token.ConfigError
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
 		var errs []error
-		for _, err := range joined.Unwrap() {
+		for _, err := range e.Unwrap() {
 			errs = append(errs, inFileTerms(err))
 		}
 		return errors.Join(errs...)
+	case interface{ Unwrap() error }:
+		return inFileTerms(e.Unwrap())
+	case *token.ConfigError:
+		problem := strings.NewReplacer("JWKSURI", "jwks_uri", "Keys", "keys").Replace(e.Problem)
+		return fmt.Errorf("issuer %q: %s: %s", e.Issuer, issuerField[e.Field], problem)
 	}
-	if !errors.As(err, &e) {
-		return err
-	}
-	problem := strings.NewReplacer("JWKSURI", "jwks_uri", "Keys", "keys").Replace(e.Problem)
-	return fmt.Errorf("issuer %q: %s: %s", e.Issuer, issuerField[e.Field], problem)
+	return err
 }

@@ -32,8 +32,9 @@ func TestBadValuesSayWhereTheyAre(t *testing.T) {
 	w.run("", "config", "check", "--tls-cert", "none", "--tls-key", "none").exits(2).says("--tls-cert", "no such file")
 	w.run("", "--listen", "8080").exits(2).says("--listen \"8080\": want host and port")
 	w.run("", "--listen=").exits(2).says("--listen")
-	write(t, w.dir+"/bad.yaml", "issuers:\n  - iss: x\n")
-	w.run("", "--config", "bad.yaml", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0").exits(2).says(`issuer "x": jwks_uri: is empty`)
+	write(t, w.dir+"/bad.yaml", "issuers:\n  - iss: x\n  - jwks_uri: https://a/b\n    algorithms: [none]\n")
+	w.run("", "--config", "bad.yaml", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0").exits(2).
+		says(`issuer "x": jwks_uri: is empty`, `issuer "#2": iss: is empty`, `issuer "#2": algorithms: "none" is not supported`)
 	for text, want := range map[string]string{
 		"drain: 5s\nretention: soon\n":            "hub.yaml:2",
 		"listen: [a, b]\n":                        "hub.yaml:1: listen: want one value",

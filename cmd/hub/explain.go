@@ -31,7 +31,7 @@ func explain(err error) string {
 	case errors.As(err, &p):
 		return sentence(p)
 	case !errors.As(err, &none):
-		return strings.ReplaceAll(err.Error(), "\n", "\nhub: ")
+		return strings.ReplaceAll(strings.TrimPrefix(err.Error(), "hub: "), "\n", "\nhub: ")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("nothing listens at %s: is the hub running? Start it with: hub serve. If it is elsewhere, set --hub or REVOCAST_HUB", none.hub)
 	case errors.Is(err, http.ErrSchemeMismatch):

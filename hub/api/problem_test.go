@@ -108,13 +108,29 @@ func TestPanic(t *testing.T) {
 	if rec.Code != 500 || !strings.Contains(rec.Body.String(), `"internal"`) || strings.Contains(rec.Body.String(), "secret") {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
-	// Half an answer is cut off rather than completed.
+	mustCut(t, a, "/late")
+}
+
+// An error that comes when half of the answer is out cuts it off: half is not
+// to be taken for the whole.
+func TestErrorTooLate(t *testing.T) {
+	a := New(Config{Keys: newRing(t)})
+	a.mux.HandleFunc("/late", func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte("half of "))
+		a.fail(w.(*response), errForgotten)
+	})
+	mustCut(t, a, "/late")
+}
+
+func mustCut(t *testing.T, a *API, path string) {
+	t.Helper()
+	rec := httptest.NewRecorder()
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("recovered %v", v)
+		if v := recover(); v != http.ErrAbortHandler || rec.Body.String() != "half of " {
+			t.Errorf("recovered %v after %s", v, rec.Body)
 		}
 	}()
-	a.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/late", nil))
+	a.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
 	t.Error("the answer was completed")
 }
 

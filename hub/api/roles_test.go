@@ -161,6 +161,16 @@ func TestLimitedKey(t *testing.T) {
 	if len(audit) != 1 || audit[0].ID != mine || audit[0].Seq != 3 || audit[0].Actor != "limited" {
 		t.Errorf("%+v", audit)
 	}
+	// Of the stream it gets every record, so that the chain can be followed,
+	// and of each what it may see.
+	st := w.open("/v1/audit/stream", with(key.Secret))
+	var chain events.Chain
+	for seq, ops := range []int{0, 0, 1} {
+		r := recordOf(t, st.next("audit"))
+		if chain = chain.Next(r.FeedHash, r.AuditHash); r.Seq != uint64(seq)+1 || len(r.Ops) != ops || r.Chain != chain {
+			t.Errorf("%+v", r)
+		}
+	}
 	// The verdict is whole all the same; what is beyond is not explained.
 	v := must[api.CheckAnswer](ask("POST", "/v1/check", `{"claims":{"iss":"`+ours+`","jti":"j0"}}`), 200)
 	if v.Verdict != api.Revoked || len(v.Matched) != 0 {
