@@ -633,6 +633,23 @@ func TestDetailsAreForgotten(t *testing.T) {
 	}
 }
 
+// What a restore leaves is the work of other revocations: the details of the
+// one that is gone must not explain it.
+func TestRestoreLeaves(t *testing.T) {
+	w := newWorld(t)
+	w.revoke(events.KindToken, "t1")
+	if v := w.mustBeRevoked(claims("t1", "")); v.ID == "" {
+		t.Errorf("%+v", v)
+	}
+	op := w.op(events.Restore, events.KindToken, "t1")
+	op.Left = &events.Term{Exp: uint32(time.Now().Unix() + 3600)}
+	w.hub.append(false, op)
+	w.mustReach()
+	if v := w.mustBeRevoked(claims("t1", "")); v.ID != "" {
+		t.Errorf("%+v", v)
+	}
+}
+
 // A large record, and many at once.
 func TestLargeRecords(t *testing.T) {
 	w := newWorld(t)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"reflect"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -81,9 +80,6 @@ func readBody(w http.ResponseWriter, r *request) ([]byte, error) {
 	case err != nil:
 		return nil, &Problem{Code: InvalidJSON, Detail: "The body ended before its announced end."}
 	}
-	// The connection is listened to from here on, to learn when the client
-	// leaves; that must not end with the deadline for the body.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 

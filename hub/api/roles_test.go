@@ -222,7 +222,31 @@ func TestTokenAsCredential(t *testing.T) {
 	w.ask("POST", "/v1/revocations", revocation("subject", "https://nobody.example", "x", "")).problem(422, "unknown_issuer", "target.iss")
 }
 
-// Streams end with the credential that opened them.
+// Where the hub can't know what is revoked, a token opens nothing.
+func TestTokenNeedsTheLog(t *testing.T) {
+	w := newWorld(t, withIssuers, func(s *setup) { s.feed.TickEvery, s.feed.Heartbeat = 20*time.Millisecond, 20*time.Millisecond })
+	raw := sign(ours, map[string]any{"aud": "revocast", "scope": "revocast:audit"})
+	if g := w.ask("GET", "/v1/status", "", with(raw)); g.status != 200 {
+		t.Errorf("%d %s", g.status, g.body)
+	}
+	w.log.Close()
+	for w.feed.Ready() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	w.ask("GET", "/v1/status", "", with(raw)).problem(503, api.Unavailable, "")
+	if g := w.ask("GET", "/v1/status", ""); g.status != 200 {
+		t.Errorf("a key: %d", g.status)
+	}
+}
+
+func TestStreamEndsWithToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withIssuers)
+	raw := sign(ours, map[string]any{"aud": "revocast", "scope": "revocast:audit", "exp": time.Now().Unix() + 2})
+	w.open("/v1/audit/stream", with(raw)).mustEnd()
+}
+
+// Streams end with the key that opened them.
 func TestStreamEndsWithKey(t *testing.T) {
 	w := newWorld(t)
 	key := w.newKey("leaver", `"roles":["subscribe","audit"]`)

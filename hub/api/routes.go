@@ -78,7 +78,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(begun.Add(requestTimeout))
 	if r.ContentLength != 0 {
-		_ = rc.SetReadDeadline(begun.Add(a.bodyTimeout)) // readBody takes it away
+		_ = rc.SetReadDeadline(begun.Add(a.bodyTimeout)) // the server takes it away when the body has been read
 	}
 	defer a.finish(rec, r, begun)
 	// The mux would redirect what is not clean, with a page.

@@ -45,6 +45,7 @@ type world struct {
 	testing.TB
 	dir     string
 	setup   setup
+	log     *log.Log
 	feed    *feed.Feed
 	url     string
 	server  *httptest.Server
@@ -104,6 +105,7 @@ func (w *world) start() {
 	must(err)
 	l, err := log.Open(w.Context(), nc, log.Config{Feed: "default", Retention: w.setup.retention, Logger: quiet})
 	must(err)
+	w.log = l
 	signing, err := events.NewSigningKey(rand.Reader)
 	must(err)
 	fc := w.setup.feed
