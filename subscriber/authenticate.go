@@ -33,7 +33,7 @@ func (s *Subscriber) Authenticate(ctx context.Context, raw string, audience ...s
 }
 
 func (s *Subscriber) authenticate(ctx context.Context, raw string, audience []string, policy Policy) (*Token, *Error) {
-	now := s.clock()
+	now := s.clock.now()
 	t, ok := s.verified.get(raw)
 	if !ok || now.mono-time.Duration(t.checkedAt.Load()) > reverify {
 		var err *Error
@@ -82,7 +82,7 @@ func (s *Subscriber) verify(ctx context.Context, raw string) (*Token, *Error) {
 		}
 		return nil, &Error{terr.Code, terr.Detail, terr}
 	}
-	now := int64(s.clock().mono)
+	now := int64(s.clock.now().mono)
 	if known, ok := s.verified.get(raw); ok {
 		known.checkedAt.Store(now)
 		return known, nil

@@ -55,7 +55,7 @@ func (s *Subscriber) readFile() (*events.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	age := time.Duration(s.clock().wall-int64(snap.At)) * time.Millisecond
+	age := time.Duration(s.clock.now().wall-int64(snap.At)) * time.Millisecond
 	if age > s.config.MaxSnapshotAge || age < -s.config.MaxSnapshotAge {
 		return nil, fmt.Errorf("it is %v old, at most %v is allowed", age.Round(time.Second), s.config.MaxSnapshotAge)
 	}
@@ -107,7 +107,7 @@ func (s *Subscriber) writeSnapshot(f *os.File) (wrote bool, err error) {
 		// to be.
 		return false, nil
 	}
-	now := s.clock()
+	now := s.clock.now()
 	head := events.SnapshotHeader{
 		Feed: r.feed, Epoch: r.pos.Epoch, Seq: r.pos.Seq, Chain: r.chain,
 		// The set is known to be complete up to then, not until now.

@@ -56,7 +56,7 @@ func (s *Subscriber) reportOnce(ctx context.Context, hub string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.MaxStaleness/2)
 	defer cancel()
 
-	v, sent := s.view.Load(), s.clock()
+	v, sent := s.view.Load(), s.clock.now()
 	nonce := rand.Text()
 	body, err := json.Marshal(events.Report{
 		Subscriber: s.config.Name,

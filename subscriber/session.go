@@ -259,7 +259,7 @@ func (s *Subscriber) supervise(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		now := s.clock().mono
+		now := s.clock.now().mono
 		if end.worked {
 			failures, rounds = 0, 0
 		}

@@ -78,7 +78,7 @@ func (i *info) get() seen {
 
 // Status says how the subscriber is. It waits for nothing.
 func (s *Subscriber) Status() Status {
-	v, now := s.view.Load(), s.clock()
+	v, now := s.view.Load(), s.clock.now()
 	seen := s.info.get()
 	st := Status{
 		Name:           s.config.Name,
@@ -139,7 +139,7 @@ func (s *Subscriber) disconnected(hub string, end ending, wait time.Duration) {
 }
 
 func (s *Subscriber) failed(err error) {
-	now := time.UnixMilli(s.clock().wall)
+	now := time.UnixMilli(s.clock.now().wall)
 	s.info.set(func(i *seen) { i.err, i.errAt = err.Error(), now })
 }
 

@@ -35,6 +35,9 @@ type Subscriber struct {
 
 	// view is what checks see. It is stored with mu held.
 	view atomic.Pointer[view]
+	// wall is the wall clock, in unix milliseconds, when a view was last shown.
+	// The steward sees to it that this was a second ago at most.
+	wall atomic.Int64
 
 	mu      sync.Mutex
 	replica *replica
@@ -78,7 +81,7 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 	verifier, verr := token.New(config.Issuers, token.Options{
 		Transport:                   config.Transport,
 		Logger:                      config.Logger,
-		Now:                         func() time.Time { return time.UnixMilli(clock().wall) },
+		Now:                         func() time.Time { return time.UnixMilli(clock.now().wall) },
 		DangerouslyAllowPrivateJWKS: config.DangerouslyAllowPrivateJWKS,
 	})
 	if err := errors.Join(err, verr); err != nil {
@@ -98,14 +101,15 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 		details:   newDetails(config.Details),
 		reportNow: make(chan struct{}, 1),
 		ready:     make(chan struct{}),
-		replica:   newReplica(config, clock()),
+		replica:   newReplica(config, clock.now()),
 		tally:     newTally(),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.info.set(func(i *seen) { i.state, i.since = Starting, time.UnixMilli(clock().wall) })
+	s.info.set(func(i *seen) { i.state, i.since = Starting, time.UnixMilli(clock.now().wall) })
 	s.watch = newWatch(s)
 	s.verified = newVerifiedCache(config.VerifiedTokens, s.watch.remove)
 	s.view.Store(s.replica.view())
+	s.wall.Store(clock.now().wall)
 	s.loadFile()
 
 	if config.OnRevoked != nil {
@@ -161,7 +165,7 @@ func (s *Subscriber) WaitReady(ctx context.Context) error {
 func (s *Subscriber) change(f func(r *replica, now moment)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.clock()
+	now := s.clock.now()
 	f(s.replica, now)
 	s.changes++
 	s.publish(now)
@@ -171,6 +175,7 @@ func (s *Subscriber) change(f func(r *replica, now moment)) {
 func (s *Subscriber) publish(now moment) {
 	v := s.replica.view()
 	s.view.Store(v)
+	s.wall.Store(now.wall)
 	if v.standing(now, s.config.MaxStaleness).fresh && !s.Ready() {
 		close(s.ready)
 	}
@@ -215,10 +220,10 @@ func (s *Subscriber) noteState(v *view, now moment) {
 // notices that the set has gone stale, closes guards, forgets what has
 // expired, and writes the snapshot file.
 func (s *Subscriber) steward(ctx context.Context) {
-	last := s.clock()
+	last := s.clock.now()
 	saved := last.mono
 	for {
-		now := s.clock()
+		now := s.clock.now()
 		s.keepHouse(now)
 		if drift := (now.wall-last.wall)*int64(time.Millisecond) - int64(now.mono-last.mono); drift > int64(time.Second) || drift < -int64(time.Second) {
 			// The timers of the guards count on the other clock.

@@ -162,7 +162,7 @@ func (w *watch) recheck() {
 // returns: cancelling a context runs what its owner has hung on it.
 func (w *watch) look(found []*watched, tell bool) {
 	s := w.sub
-	v, now := s.view.Load(), s.clock()
+	v, now := s.view.Load(), s.clock.now()
 	type ended struct {
 		x     *watched
 		cause error
@@ -244,14 +244,14 @@ func (s *Subscriber) Guard(ctx context.Context, token *Token) (guarded context.C
 	// All ways to end go through ctx, and the end of ctx releases the rest.
 	context.AfterFunc(ctx, func() { s.watch.remove(g) })
 	if token.Claims.Expires > 0 {
-		until := time.Duration(token.endsAt()-s.clock().wall) * time.Millisecond
+		until := time.Duration(token.endsAt()-s.clock.now().wall) * time.Millisecond
 		timer := time.AfterFunc(max(until, 0), func() { cancel(ErrExpired) })
 		context.AfterFunc(ctx, func() { timer.Stop() })
 	}
 
 	s.watch.mu.Lock()
 	s.watch.look([]*watched{g}, false)
-	v, now := s.view.Load(), s.clock()
+	v, now := s.view.Load(), s.clock.now()
 	if s.config.Policy.closes(v.standing(now, s.config.MaxStaleness)) {
 		cancel(ErrStale)
 	}

@@ -68,10 +68,13 @@ func (w *world) start(with ...func(*world, *Config)) {
 		f(w, &c)
 	}
 	real := newClock()
-	sub, err := start(c, testTuning, func() moment {
-		now := real()
-		now.wall += w.step.Load()
-		return now
+	sub, err := start(c, testTuning, clock{
+		now: func() moment {
+			now := real.now()
+			now.wall += w.step.Load()
+			return now
+		},
+		mono: real.mono,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -166,7 +169,7 @@ func (w *world) check() {
 	defer w.sub.mu.Unlock()
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
-	v, now := w.sub.view.Load(), w.sub.clock()
+	v, now := w.sub.view.Load(), w.sub.clock.now()
 	if v.held == nil || !v.standing(now, testStaleness).fresh {
 		return
 	}
