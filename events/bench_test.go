@@ -39,20 +39,111 @@ func BenchmarkMatch(b *testing.B) {
 			b.Run(fmt.Sprintf("live=%d/%s", n, c.name), func(b *testing.B) {
 				keys := make([]Keys, 1<<12)
 				for i := range keys {
-					k := &keys[i]
 					at := uint64(i) * 2654435761 % uint64(n)
-					k.keys[KindToken], k.keys[KindSubject] = testKey(c.from+at), testKey(1<<50+at)
-					k.keys[KindIssuer] = testKey(1 << 51)
-					k.has = 1<<KindToken | 1<<KindSubject | 1<<KindIssuer
+					keys[i] = Keys{issuedAt: benchNow * 1000, version: -1, items: []keyOf{
+						{KindToken, testKey(c.from + at)}, {KindSubject, testKey(1<<50 + at)}, {KindIssuer, testKey(1 << 51)},
+					}}
 				}
-				b.ReportAllocs()
-				for i := 0; b.Loop(); i++ {
-					if _, hit := set.Match(&keys[i%len(keys)], benchNow*1000, benchNow); hit != c.want {
-						b.Fatal(hit)
-					}
-				}
+				benchMatch(b, set, keys, c.want)
 			})
 		}
+	}
+}
+
+// BenchmarkMatchKinds asks a set of a million: of one kind, about a token with
+// nothing but a value of it; and of all kinds alike, about a token that has a
+// value of each, three grants, three actors and two configured claims.
+func BenchmarkMatchKinds(b *testing.B) {
+	const n = 1_000_000
+	all := NewLiveSet()
+	for i := range n {
+		kind := Kinds()[i%len(Kinds())]
+		all.Join(kind, testKey(uint64(i)), benchTerm(kind, i))
+	}
+	kinds := Kinds()
+	whole := []Kind{KindToken, KindHandle, KindSubject, KindSession, KindGrant, KindGrant, KindGrant, KindClient, KindSubjectClient,
+		KindActor, KindActor, KindActor, KindDevice, KindKey, KindIssuer, KindClaim, KindClaim}
+	b.Run(fmt.Sprintf("live=%d/all/allowed", n), func(b *testing.B) {
+		benchMatch(b, all, benchKeys(whole, func(i, j int) uint64 { return 1<<40 + uint64(i*len(whole)+j) }), false)
+	})
+	b.Run(fmt.Sprintf("live=%d/all/allowed, all known", n), func(b *testing.B) {
+		// Every value was revoked, but the token is newer: each term is read.
+		young := []Kind{KindSubject, KindSession, KindGrant, KindClient, KindSubjectClient, KindActor, KindDevice, KindIssuer, KindClaim}
+		benchMatch(b, all, benchKeys(young, func(i, j int) uint64 {
+			return uint64(i)*2654435761%(n/12)*12 + uint64(young[j]-1)
+		}), false)
+	})
+	b.Run(fmt.Sprintf("live=%d/all/revoked by the last", n), func(b *testing.B) {
+		keys := benchKeys(whole, func(i, j int) uint64 {
+			if j == len(whole)-1 {
+				return uint64(i)*2654435761%(n/12)*12 + uint64(KindClaim-1)
+			}
+			return 1<<40 + uint64(i*len(whole)+j)
+		})
+		for i := range keys {
+			keys[i].issuedAt = 1
+		}
+		benchMatch(b, all, keys, true)
+	})
+	for _, kind := range kinds {
+		set := NewLiveSet()
+		for i := range n {
+			set.Join(kind, testKey(uint64(i)), benchTerm(kind, i))
+		}
+		b.Run(fmt.Sprintf("live=%d/%s/allowed", n, kind), func(b *testing.B) {
+			benchMatch(b, set, benchKeys([]Kind{kind}, func(i, _ int) uint64 { return 1<<40 + uint64(i) }), false)
+		})
+		b.Run(fmt.Sprintf("live=%d/%s/revoked", n, kind), func(b *testing.B) {
+			keys := benchKeys([]Kind{kind}, func(i, _ int) uint64 { return uint64(i) * 2654435761 % n })
+			for i := range keys {
+				keys[i].issuedAt = 1
+			}
+			benchMatch(b, set, keys, true)
+		})
+	}
+}
+
+// benchTerm revokes what was issued long ago, with each of the conditions.
+func benchTerm(kind Kind, i int) Term {
+	t := Term{Exp: benchNow + 60 + uint32(i%3600)}
+	if !kind.Outright() {
+		t.Cutoff = 1000
+		t.SparingCutoff, t.Spared = 2000, testKey(1<<60)
+		t.MinVersion = 1
+	}
+	return t
+}
+
+// benchKeys makes tokens that have values of some kinds; seed says which.
+func benchKeys(kinds []Kind, seed func(token, value int) uint64) []Keys {
+	keys := make([]Keys, 1<<12)
+	for i := range keys {
+		keys[i] = Keys{issuedAt: benchNow * 1000, version: 7}
+		for j, kind := range kinds {
+			keys[i].items = append(keys[i].items, keyOf{kind, testKey(seed(i, j))})
+		}
+	}
+	return keys
+}
+
+func benchMatch(b *testing.B, set *LiveSet, keys []Keys, want bool) {
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, hit := set.Match(&keys[i%len(keys)], benchNow); hit != want {
+			b.Fatal(hit)
+		}
+	}
+}
+
+// BenchmarkKeys is what a token costs that has not been seen before.
+func BenchmarkKeys(b *testing.B) {
+	for name, c := range map[string]Claims{"few": {Issuer: testIss, ID: "j", Subject: "alice", Client: "c", KeyID: "k"}, "all": fullClaims} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				testSalt.Keys(c)
+			}
+		})
 	}
 }
 
@@ -65,7 +156,7 @@ func BenchmarkApply(b *testing.B) {
 	for b.Loop() {
 		s := NewLiveSet()
 		for _, k := range keys {
-			s.Apply(Op{Verb: Revoke, Kind: KindToken, Key: k, Term: Term{Exp: benchNow + 60}})
+			s.Apply(Op{Verb: Revoke, Kind: KindToken, Key: k, Term: Term{Exp: benchNow + 60}}, benchNow*1000)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(keys)), "ns/entry")

@@ -1,9 +1,12 @@
 package events
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,8 +22,17 @@ type Claims struct {
 	Subject string // sub
 	Session string // sid
 	Client  string // client_id, else azp
+	Device  string // the claim that ClaimNames.Device names
 	KeyID   string // kid of the header; ParseClaims does not know it
 	Handle  string // HandleOf the signing input; ParseClaims does not know it
+
+	Grants []string     // the values of the claims that ClaimNames.Grant names
+	Actors []Actor      // the act chain (RFC 8693 section 4.1), outermost first
+	Extra  []ClaimValue // the values of the claims that ClaimNames.Extra names
+
+	// Version is that of the claim that ClaimNames.Version names, if HasVersion.
+	Version    int64
+	HasVersion bool
 
 	// IssuedAt and Expires are unix milliseconds, rounded down, and zero if
 	// the claim is absent. (No real token has either at the epoch; one that
@@ -38,49 +50,211 @@ func HandleOf(signingInput string) string {
 	return b64.EncodeToString(sum[:])
 }
 
-// ParseClaims reads the payload of a JWT: one JSON object, valid UTF-8, claims
-// by their exact name, no name twice at any depth, no value of an unexpected
-// type (null says as much as an absent claim). Whatever breaks a rule is an
-// error and never a claim read as absent: a token whose reading is a matter of
-// opinion could be revoked by one reader and allowed by another.
-func ParseClaims(payload []byte) (Claims, error) {
-	var raw struct {
-		Iss      string         `json:"iss"`
-		Jti      string         `json:"jti"`
-		Sub      string         `json:"sub"`
-		Sid      string         `json:"sid"`
-		ClientID string         `json:"client_id"`
-		Azp      string         `json:"azp"`
-		Iat      jsontext.Value `json:"iat"`
-		Exp      jsontext.Value `json:"exp"`
+// Actor is one link of an act chain. Its issuer is its own iss, or else the
+// token's.
+type Actor struct{ Issuer, Subject string }
+
+// ClaimValue is a value of a claim that was configured.
+type ClaimValue struct{ Name, Value string }
+
+// ClaimNames says where to find what has no registered claim. Hub and
+// subscribers of a feed must agree on them. The zero value has the defaults.
+type ClaimNames struct {
+	// Grant names the claims that hold a grant: a refresh family, an exchange
+	// lineage. Default: grant_id, origin_jti, txn. At most four.
+	Grant []string `json:"grant,omitzero" yaml:"grant"`
+	// Device: device_id.
+	Device string `json:"device,omitzero" yaml:"device"`
+	// Version: ver, a whole number that grows when older tokens are to die.
+	Version string `json:"version,omitzero" yaml:"version"`
+	// Extra names claims that can be revoked by value, at most four.
+	Extra []string `json:"extra,omitzero" yaml:"extra"`
+}
+
+// MaxClaimNames bounds Grant and Extra, and with them the cost of a check.
+const MaxClaimNames = 4
+
+// WithDefaults fills in the names that are not set.
+func (n ClaimNames) WithDefaults() ClaimNames {
+	if n.Grant == nil {
+		n.Grant = []string{"grant_id", "origin_jti", "txn"}
 	}
-	if jsontext.Value(payload).Kind() != '{' {
-		return Claims{}, fmt.Errorf("claims: not a JSON object")
+	n.Device = cmp.Or(n.Device, "device_id")
+	n.Version = cmp.Or(n.Version, "ver")
+	return n
+}
+
+// Validate reports the first thing that is wrong, as a *FieldError, or nil.
+func (n ClaimNames) Validate() error {
+	seen := map[string]bool{"iss": true, "jti": true, "sub": true, "sid": true, "client_id": true, "azp": true,
+		"iat": true, "exp": true, "nbf": true, "aud": true, "act": true}
+	check := func(field string, names ...string) error {
+		if len(names) > MaxClaimNames {
+			return &FieldError{field, fmt.Sprintf("at most %d names", MaxClaimNames)}
+		}
+		for _, name := range names {
+			if err := CheckText(field, name, 64); err != nil {
+				return err
+			}
+			if name == "" || seen[name] {
+				return &FieldError{field, fmt.Sprintf("%q is empty, used twice, or a claim with a meaning of its own", name)}
+			}
+			seen[name] = true
+		}
+		return nil
 	}
-	if err := json.Unmarshal(payload, &raw); err != nil {
+	n = n.WithDefaults()
+	return cmp.Or(check("grant", n.Grant...), check("device", n.Device), check("version", n.Version), check("extra", n.Extra...))
+}
+
+// Covers reports whether a reader with these names finds in a token everything
+// that one with the names o finds.
+func (n ClaimNames) Covers(o ClaimNames) bool {
+	n, o = n.WithDefaults(), o.WithDefaults()
+	all := func(have, want []string) bool {
+		return !slices.ContainsFunc(want, func(name string) bool { return !slices.Contains(have, name) })
+	}
+	return n.Device == o.Device && n.Version == o.Version && all(n.Grant, o.Grant) && all(n.Extra, o.Extra)
+}
+
+// ParseClaims reads the payload of a JWT with the default names; see
+// ClaimNames.Parse.
+func ParseClaims(payload []byte) (Claims, error) { return ClaimNames{}.Parse(payload) }
+
+// Parse reads the payload of a JWT: one JSON object, valid UTF-8, claims by
+// their exact name, no name twice at any depth, no value of an unexpected type
+// (null says as much as an absent claim). Grants and extra claims may be
+// arrays, and match by any element. Whatever breaks a rule is an error and
+// never a claim read as absent: a token whose reading is a matter of opinion
+// could be revoked by one reader and allowed by another.
+func (n ClaimNames) Parse(payload []byte) (Claims, error) {
+	c, err := n.WithDefaults().parse(payload)
+	if err != nil {
 		return Claims{}, fmt.Errorf("claims: %w", err)
 	}
-	c := Claims{Issuer: raw.Iss, ID: raw.Jti, Subject: raw.Sub, Session: raw.Sid, Client: raw.ClientID}
-	if c.Client == "" {
-		c.Client = raw.Azp
+	return c, nil
+}
+
+func (n ClaimNames) parse(payload []byte) (Claims, error) {
+	var raw struct {
+		Iss      string                    `json:"iss"`
+		Jti      string                    `json:"jti"`
+		Sub      string                    `json:"sub"`
+		Sid      string                    `json:"sid"`
+		ClientID string                    `json:"client_id"`
+		Azp      string                    `json:"azp"`
+		Iat      jsontext.Value            `json:"iat"`
+		Exp      jsontext.Value            `json:"exp"`
+		Act      *actor                    `json:"act"`
+		Others   map[string]jsontext.Value `json:",embed"`
 	}
+	if jsontext.Value(payload).Kind() != '{' {
+		return Claims{}, errors.New("not a JSON object")
+	}
+	if err := json.Unmarshal(payload, &raw); err != nil {
+		return Claims{}, err
+	}
+	c := Claims{Issuer: raw.Iss, ID: raw.Jti, Subject: raw.Sub, Session: raw.Sid, Client: cmp.Or(raw.ClientID, raw.Azp)}
 	var err error
-	if c.IssuedAt, err = numericDate(raw.Iat); err != nil {
-		return Claims{}, fmt.Errorf("claims: iat: %w", err)
+	if c.IssuedAt, err = NumericDate(raw.Iat); err != nil {
+		return Claims{}, fmt.Errorf("iat: %w", err)
 	}
-	if c.Expires, err = numericDate(raw.Exp); err != nil {
-		return Claims{}, fmt.Errorf("claims: exp: %w", err)
+	if c.Expires, err = NumericDate(raw.Exp); err != nil {
+		return Claims{}, fmt.Errorf("exp: %w", err)
+	}
+	if c.Actors, err = raw.Act.chain(raw.Iss); err != nil {
+		return Claims{}, fmt.Errorf("act: %w", err)
+	}
+	if err := n.parseConfigured(raw.Others, &c); err != nil {
+		return Claims{}, err
 	}
 	return c, nil
+}
+
+// parseConfigured reads the claims whose names are configured.
+func (n ClaimNames) parseConfigured(raw map[string]jsontext.Value, c *Claims) (err error) {
+	for _, name := range n.Grant {
+		values, err := stringsOf(raw[name])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		c.Grants = append(c.Grants, values...)
+	}
+	for _, name := range n.Extra {
+		values, err := stringsOf(raw[name])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		for _, v := range values {
+			c.Extra = append(c.Extra, ClaimValue{name, v})
+		}
+	}
+	device, err := stringsOf(raw[n.Device])
+	if err != nil || len(device) > 1 {
+		return fmt.Errorf("%s: not a string", n.Device)
+	}
+	if len(device) == 1 {
+		c.Device = device[0]
+	}
+	// What is not a whole number, such as the "2.0" with which some issuers
+	// name the format of their tokens, is no version: lower than every other.
+	c.Version, err = strconv.ParseInt(string(raw[n.Version]), 10, 64)
+	if c.HasVersion = err == nil && c.Version >= 0; !c.HasVersion {
+		c.Version = 0
+	}
+	return nil
+}
+
+// maxValues bounds how many values one claim may have, and how long an act
+// chain may be: each costs a look-up in every check of the token.
+const maxValues = 16
+
+// stringsOf reads a string or an array of strings.
+func stringsOf(v jsontext.Value) ([]string, error) {
+	switch {
+	case len(v) == 0 || v.Kind() == 'n':
+		return nil, nil
+	case v.Kind() == '"':
+		var s string
+		err := json.Unmarshal(v, &s)
+		return []string{s}, err
+	}
+	var list []string
+	if err := json.Unmarshal(v, &list); err != nil {
+		return nil, errors.New("neither a string nor an array of strings")
+	}
+	if len(list) > maxValues {
+		return nil, fmt.Errorf("more than %d values", maxValues)
+	}
+	return list, nil
+}
+
+type actor struct {
+	Iss string `json:"iss"`
+	Sub string `json:"sub"`
+	Act *actor `json:"act"`
+}
+
+// chain lists an act chain. A link without a sub names nobody.
+func (a *actor) chain(iss string) (list []Actor, err error) {
+	for n := 0; a != nil; a, n = a.Act, n+1 {
+		if n == maxValues {
+			return nil, fmt.Errorf("more than %d actors", maxValues)
+		}
+		if a.Sub != "" {
+			list = append(list, Actor{cmp.Or(a.Iss, iss), a.Sub})
+		}
+	}
+	return list, nil
 }
 
 // maxDate is the last second of the year 9999, the last that RFC 3339 can
 // write. A later date is a mistake or an attempt to overflow something.
 const maxDate = 253402300799
 
-// numericDate reads a NumericDate (RFC 7519 section 2) as unix milliseconds,
+// NumericDate reads a NumericDate (RFC 7519 section 2) as unix milliseconds,
 // rounded down; zero if absent or null.
-func numericDate(v jsontext.Value) (int64, error) {
+func NumericDate(v jsontext.Value) (int64, error) {
 	if len(v) == 0 || v.Kind() == 'n' {
 		return 0, nil
 	}
@@ -110,34 +284,3 @@ func isDigits(s string) bool {
 	}
 	return true
 }
-
-// Keys are the keys of everything that a revocation could match about one
-// token. They cost a few hashes to make; keep them beside the verified token.
-// A Keys is a value: copying is fine, and many goroutines may read one.
-type Keys struct {
-	has  uint16 // bit k: keys[k] is set
-	keys [numKinds]Key
-}
-
-// Keys derives a token's keys in the feed with this salt. Claims that the
-// token lacks have no key and cost nothing.
-func (s Salt) Keys(c Claims) Keys {
-	var k Keys
-	add := func(kind Kind, value string, present bool) {
-		if present {
-			k.has |= 1 << kind
-			k.keys[kind] = s.key(kind, c.Issuer, value)
-		}
-	}
-	add(KindToken, c.ID, c.ID != "")
-	add(KindHandle, c.Handle, c.Handle != "")
-	add(KindSubject, c.Subject, c.Subject != "")
-	add(KindSession, c.Session, c.Session != "")
-	add(KindClient, c.Client, c.Client != "")
-	add(KindKey, c.KeyID, c.KeyID != "")
-	add(KindIssuer, "", true)
-	return k
-}
-
-// Key returns the token's key of one kind, and whether it has one.
-func (k *Keys) Key(kind Kind) (Key, bool) { return k.keys[kind], k.has&(1<<kind) != 0 }

@@ -3,6 +3,7 @@ package events
 import (
 	"fmt"
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -115,11 +116,11 @@ func TestParseClaims(t *testing.T) {
 			switch {
 			case c.want == nil && err == nil:
 				t.Errorf("accepted, as %+v", got)
-			case c.want == nil && got != (Claims{}):
+			case c.want == nil && !reflect.DeepEqual(got, Claims{}):
 				t.Errorf("refused, with %+v", got)
 			case c.want != nil && err != nil:
 				t.Error(err)
-			case c.want != nil && got != *c.want:
+			case c.want != nil && !reflect.DeepEqual(got, *c.want):
 				t.Errorf("got %+v, want %+v", got, *c.want)
 			}
 		})
@@ -207,7 +208,7 @@ func TestNumericDates(t *testing.T) {
 			} else if err == nil {
 				want.Expires = c.want
 			}
-			if got != want {
+			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%s %.60s: got %+v, want %+v", claim, c.text, got, want)
 			}
 		}
@@ -237,7 +238,7 @@ func TestHandleOf(t *testing.T) {
 	if got := HandleOf("abc"); got != "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0" {
 		t.Error(got)
 	}
-	if err := (Target{KindHandle, testIss, HandleOf("")}).Validate(); err != nil {
+	if err := (targetOf(KindHandle, testIss, HandleOf(""))).Validate(); err != nil {
 		t.Error(err)
 	}
 }

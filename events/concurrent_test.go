@@ -58,7 +58,7 @@ func TestReadersBesideTheWriter(t *testing.T) {
 		wg.Go(func() {
 			last := int64(0)
 			for n := 0; !stop.Load(); n++ {
-				v, ok := s.Match(newKeys(map[Kind]Key{KindClient: alone, KindToken: testKey(1 << 50)}), 1000, 1)
+				v, ok := matchAt(s, newKeys(map[Kind]Key{KindClient: alone, KindToken: testKey(1 << 50)}), 1000, 1)
 				if !ok {
 					fail("missed the only revocation of its kind")
 				} else if v.Term.Exp != 5_000_000+uint32(v.Term.Cutoff-1000) {
@@ -69,14 +69,14 @@ func TestReadersBesideTheWriter(t *testing.T) {
 					last = v.Term.Cutoff
 				}
 				key := forGood[(n+reader)%len(forGood)]
-				if _, ok := s.Match(newKeys(map[Kind]Key{KindToken: key}), 1<<60, 1<<60); !ok {
+				if _, ok := matchAt(s, newKeys(map[Kind]Key{KindToken: key}), 1<<60, 1<<60); !ok {
 					fail("missed token %s", key)
 				}
-				if v, ok := s.Match(newKeys(map[Kind]Key{KindSubject: key}), 1000, 1); !ok || v.Key != key || v.Kind != KindSubject {
+				if v, ok := matchAt(s, newKeys(map[Kind]Key{KindSubject: key}), 1000, 1); !ok || v.Key != key || v.Kind != KindSubject {
 					fail("missed subject %s: %+v", key, v)
 				}
 				// Revoked as a subject only; nothing was ever said of sessions.
-				if v, ok := s.Match(newKeys(map[Kind]Key{KindSession: key, KindIssuer: key}), 0, 1); ok {
+				if v, ok := matchAt(s, newKeys(map[Kind]Key{KindSession: key, KindIssuer: key}), 0, 1); ok {
 					fail("never revoked: %+v", v)
 				}
 				key = crowdedKeys[n%len(crowdedKeys)]
@@ -102,14 +102,14 @@ func TestReadersBesideTheWriter(t *testing.T) {
 		volatile := crowdedKeys[i*4%len(crowdedKeys)+1]
 		switch i % 3 {
 		case 0:
-			s.Join(KindSubject, volatile, Term{77, 1077})
+			s.Join(KindSubject, volatile, cutoffUntil(77, 1077))
 		case 1:
-			s.Join(KindSubject, volatile, Term{88, 2077})
+			s.Join(KindSubject, volatile, cutoffUntil(88, 2077))
 		case 2:
-			s.Apply(Op{Verb: Restore, Kind: KindSubject, Key: volatile, Left: &Term{77, 2077}})
+			s.Apply(Op{Verb: Restore, Kind: KindSubject, Key: volatile, Left: &Term{Cutoff: 77, Exp: 2077}}, 0)
 		}
 		if i%5 == 0 {
-			s.Apply(Op{Verb: Restore, Kind: KindSubject, Key: volatile})
+			s.Apply(Op{Verb: Restore, Kind: KindSubject, Key: volatile}, 0)
 		}
 		// Growth, and shrinking: a crowd comes and is swept away.
 		s.Join(KindToken, testKey(uint64(1<<20+i)), Term{Exp: uint32(2000 + i/10)})

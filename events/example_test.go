@@ -23,17 +23,19 @@ func ExampleLiveSet_Match() {
 	now := int64(1764000060)
 
 	set := events.NewLiveSet()
-	_, revoked := set.Match(&keys, claims.IssuedAt, now)
+	_, revoked := set.Match(&keys, now)
 	fmt.Println("nothing was revoked:", revoked)
 
 	// Alice changes her password half a second after the token was issued.
 	alice := salt.Key(events.Target{Kind: events.KindSubject, Iss: "https://issuer.example", Value: "alice"})
 	set.Join(events.KindSubject, alice, events.Term{Cutoff: 1764000000_500, Exp: 1764003600})
-	verdict, revoked := set.Match(&keys, claims.IssuedAt, now)
+	verdict, revoked := set.Match(&keys, now)
 	fmt.Println("all of alice's were:", revoked, "by", verdict.Kind)
 
 	// She logs in again. The next full second is late enough.
-	_, revoked = set.Match(&keys, 1764000001_000, now)
+	claims.IssuedAt = 1764000001_000
+	keys = salt.Keys(claims)
+	_, revoked = set.Match(&keys, now)
 	fmt.Println("a token issued later:", revoked)
 
 	// Output:
@@ -85,12 +87,12 @@ func Example_record() {
 	}
 	set := events.NewLiveSet()
 	for _, op := range part.Ops {
-		set.Apply(op)
+		set.Apply(op, int64(part.At))
 	}
 	keys := salt.Keys(events.Claims{Issuer: "https://issuer.example", ID: "j-1"})
-	_, revoked := set.Match(&keys, 0, at.Unix())
+	_, revoked := set.Match(&keys, at.Unix())
 	fmt.Println("revoked:", revoked)
-	_, revoked = set.Match(&keys, 0, until.Unix())
+	_, revoked = set.Match(&keys, until.Unix())
 	fmt.Println("once it has expired anyway:", revoked)
 	fmt.Printf("%s\n", record.Feed)
 	fmt.Println(chain)

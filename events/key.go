@@ -40,16 +40,23 @@ func (s Salt) MarshalText() ([]byte, error) { return b64.AppendEncode(nil, s[:])
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Salt) UnmarshalText(text []byte) error { return decodeFixed(s[:], text, "salt") }
 
-// Key returns the key of a target in the feed with this salt.
-func (s Salt) Key(t Target) Key { return s.key(t.Kind, t.Iss, t.Value) }
-
-func (s Salt) key(kind Kind, iss, value string) Key {
+// Key returns the key of a target in the feed with this salt. A part that only
+// one kind has follows the others: the client of KindSubjectClient. The kind
+// of a KindClaim is "claim:" and the claim's name.
+func (s Salt) Key(t Target) Key {
 	// Targets of ordinary size are hashed without an allocation.
 	buf := make([]byte, 0, 512)
 	buf = appendPart(buf, string(s[:]))
-	buf = appendPart(buf, kindNames[kind])
-	buf = appendPart(buf, iss)
-	buf = appendPart(buf, value)
+	if t.Kind == KindClaim {
+		buf = appendPart(buf, "claim:"+t.Claim)
+	} else {
+		buf = appendPart(buf, kindNames[t.Kind])
+	}
+	buf = appendPart(buf, t.Iss)
+	buf = appendPart(buf, t.Value)
+	if t.Kind == KindSubjectClient {
+		buf = appendPart(buf, t.Client)
+	}
 	sum := sha256.Sum256(buf)
 	return Key(sum[:KeySize])
 }

@@ -14,12 +14,13 @@ const (
 // they leave. It is complete and exact, and has no clock: who asks says what
 // time it is.
 //
-// One goroutine at a time may call the methods that change it (Apply, Join,
-// Sweep); any number may call Match, Lookup and Len meanwhile. Those take no
+// One goroutine at a time may call the methods that change it (Apply, Advance,
+// Join, Sweep); any number may call Match, Lookup and Len meanwhile. Those take no
 // lock, allocate nothing, and see each change whole: either before it or
 // after it.
 type LiveSet struct {
-	stores [numKinds]store
+	stores    [numKinds]store
+	scheduled schedule // the writer's
 }
 
 // NewLiveSet returns an empty set.
@@ -38,25 +39,23 @@ type Verdict struct {
 	Term Term
 }
 
-// Match reports whether any live term matches a token, given its keys and its
-// time of issue in unix milliseconds (0 if it has none), at a unix second.
-// The work is one look-up for each kind that the token has a key of and of
-// which anything is revoked, however much that is.
-func (s *LiveSet) Match(keys *Keys, issuedAt, now int64) (Verdict, bool) {
-	for _, k := range checkOrder {
-		if keys.has&(1<<k) == 0 || s.stores[k].entries.Load() == 0 {
+// Match reports whether any live term matches a token, given its keys, at a
+// unix second. The work is one look-up for each key of a kind of which
+// anything is revoked, however much that is.
+func (s *LiveSet) Match(keys *Keys, now int64) (Verdict, bool) {
+	for i := range keys.items {
+		k := &keys.items[i]
+		st := &s.stores[k.kind]
+		if st.entries.Load() == 0 {
 			continue
 		}
-		t, ok := s.stores[k].get(k, keys.keys[k])
-		if ok && t.Live(now) && (k.Outright() || issuedAt <= t.Cutoff) {
-			return Verdict{k, keys.keys[k], t}, true
+		t, ok := st.get(k.kind, k.key)
+		if ok && t.Live(now) && t.Matches(k.kind, keys) {
+			return Verdict{k.kind, k.key, t}, true
 		}
 	}
 	return Verdict{}, false
 }
-
-// checkOrder is Kinds, without a slice to make.
-var checkOrder = [...]Kind{KindToken, KindHandle, KindSubject, KindSession, KindClient, KindKey, KindIssuer}
 
 // Lookup returns the term of one key, expired or not.
 func (s *LiveSet) Lookup(kind Kind, key Key) (Term, bool) { return s.stores[kind].get(kind, key) }
@@ -74,18 +73,32 @@ func (s *LiveSet) Len() int {
 // LenKind is the part of Len that is of one kind.
 func (s *LiveSet) LenKind(kind Kind) int { return int(s.stores[kind].entries.Load()) }
 
-// Apply folds one operation into the set. A revoke joins; a restore leaves
-// what the operation says is left.
-func (s *LiveSet) Apply(op Op) {
+// Apply folds one operation into the set, at a unix millisecond by the hub's
+// clock. A revoke joins, at once or when it takes effect; a restore leaves what
+// the operation says is left.
+func (s *LiveSet) Apply(op Op, now int64) {
 	switch op.Verb {
 	case Revoke:
-		s.Join(op.Kind, op.Key, op.Term)
+		if op.Effective != 0 {
+			s.scheduled.add(Scheduled{op.Kind, op.Key, op.Term, op.ID, op.Effective})
+		}
+		if op.Effective <= now {
+			s.Join(op.Kind, op.Key, op.Term)
+		}
 	case Restore:
 		var left Term
 		if op.Left != nil {
 			left = *op.Left
 		}
 		s.stores[op.Kind].set(op.Kind, op.Key, left)
+		// Something may be in effect by now that was not when the hub said what
+		// is left.
+		s.scheduled.remove(op.ID)
+		for _, p := range s.scheduled.list {
+			if p.Key == op.Key && p.Effective <= now {
+				s.Join(p.Kind, p.Key, p.Term)
+			}
+		}
 	}
 }
 
@@ -136,7 +149,7 @@ func (s *LiveSet) All(kind Kind) iter.Seq2[Key, Term] {
 // how many it forgot.
 func (s *LiveSet) Sweep(now int64) int {
 	n := 0
-	for _, k := range checkOrder {
+	for _, k := range Kinds() {
 		n += s.stores[k].sweep(k, now)
 	}
 	return n

@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"runtime"
@@ -11,14 +12,21 @@ import (
 	"pgregory.net/rapid"
 )
 
-// oracle is a LiveSet as slow and as plain as it can be written: the list of
-// everything that was said and has been neither taken back nor forgotten.
-type oracle struct{ said []revocation }
+// oracle is a LiveSet as slow and as plain as docs/semantics.md: the list of
+// every revocation that has been neither taken back nor forgotten, and loops.
+type oracle struct {
+	said  []revocation
+	clock int64 // unix milliseconds
+	ids   uint64
+}
 
 type revocation struct {
-	kind Kind
-	key  Key
-	term Term
+	kind      Kind
+	key       Key
+	term      Term
+	id        ID
+	effective int64 // 0: not scheduled, or so long ago that it does not matter any more
+	on        bool  // has taken effect
 }
 
 type place struct {
@@ -26,51 +34,172 @@ type place struct {
 	key  Key
 }
 
-func (o *oracle) revoke(kind Kind, key Key, t Term) {
-	o.said = append(o.said, revocation{kind, key, t})
+func (r revocation) at(kind Kind, key Key) bool { return r.kind == kind && r.key == key }
+
+func (r revocation) op() Op {
+	return Op{Verb: Revoke, Kind: r.kind, Key: r.key, Term: r.term, ID: r.id, Effective: r.effective}
 }
 
-func (o *oracle) restore(kind Kind, key Key, left *Term) {
-	o.forget(kind, key)
-	if left != nil {
-		o.revoke(kind, key, *left)
+func (o *oracle) newID() ID {
+	o.ids++
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[8:], o.ids)
+	return IDFrom(b)
+}
+
+func (o *oracle) revoke(r revocation) {
+	r.on = r.effective <= o.clock
+	o.said = append(o.said, r)
+}
+
+// remembered is how long, in seconds, clocks may be apart.
+const remembered = 600
+
+// advance puts into effect what is due.
+func (o *oracle) advance() {
+	var keep []revocation
+	for _, r := range o.said {
+		if r.effective != 0 && r.effective <= o.clock {
+			if !live(r.term, o.clock/1000-remembered) {
+				if !r.on {
+					continue // died before it took effect
+				}
+				r.effective = 0
+			}
+			r.on = true
+		}
+		keep = append(keep, r)
 	}
+	o.said = keep
 }
 
+// restore takes one revocation of a target away, and says what the hub that
+// did it, at a time of its own, said is left.
+func (o *oracle) restore(kind Kind, key Key, id ID, hub int64) *Term {
+	var keep, left []revocation
+	for _, r := range o.said {
+		switch {
+		case r.id == id:
+			continue
+		case !r.at(kind, key):
+		case r.effective > hub: // not yet, as the hub sees it
+		case live(r.term, hub/1000):
+			r.on = true
+			left = append(left, r)
+		case r.effective == 0:
+			continue // dead, and not worth saying
+		}
+		keep = append(keep, r)
+	}
+	o.said = keep
+	if len(left) == 0 {
+		return nil
+	}
+	t := together(left)
+	return &t
+}
+
+// forget drops what is in effect about a target. What is scheduled is kept
+// elsewhere, and would take effect once more.
 func (o *oracle) forget(kind Kind, key Key) {
-	o.said = slices.DeleteFunc(o.said, func(r revocation) bool { return r.kind == kind && r.key == key })
+	var keep []revocation
+	for _, r := range o.said {
+		if r.at(kind, key) {
+			if r.effective == 0 {
+				continue
+			}
+			r.on = false
+		}
+		keep = append(keep, r)
+	}
+	o.said = keep
 }
 
-// terms is what has been said about each key, taken together: the highest
-// cutoff, the latest expiry.
+// together is what some revocations of one target say: what the rules need of
+// them and no more.
+func together(said []revocation) Term {
+	var t Term
+	for _, r := range said {
+		t.Cutoff = max(t.Cutoff, r.term.Cutoff)
+		t.MinVersion = max(t.MinVersion, r.term.MinVersion)
+		t.Suspended = t.Suspended || r.term.Suspended
+		t.Exp = max(t.Exp, r.term.Exp)
+		for _, q := range said {
+			if r.term.Spared != q.term.Spared {
+				t.Cutoff = max(t.Cutoff, min(r.term.SparingCutoff, q.term.SparingCutoff))
+			}
+		}
+	}
+	for _, r := range said {
+		if r.term.SparingCutoff > max(t.Cutoff, t.SparingCutoff) {
+			t.SparingCutoff, t.Spared = r.term.SparingCutoff, r.term.Spared
+		}
+	}
+	return t
+}
+
+// about lists what is in effect about one target.
+func (o *oracle) about(kind Kind, key Key) (list []revocation) {
+	for _, r := range o.said {
+		if r.at(kind, key) && r.on {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// terms is what has been said about each target, taken together.
 func (o *oracle) terms() map[place]Term {
 	all := make(map[place]Term)
 	for _, r := range o.said {
-		t := all[place{r.kind, r.key}]
-		if r.term.Cutoff > t.Cutoff {
-			t.Cutoff = r.term.Cutoff
+		if r.on {
+			all[place{r.kind, r.key}] = together(o.about(r.kind, r.key))
 		}
-		if r.term.Exp > t.Exp {
-			t.Exp = r.term.Exp
-		}
-		all[place{r.kind, r.key}] = t
 	}
 	return all
 }
 
 func live(t Term, now int64) bool { return t.Exp == Never || now < int64(t.Exp) }
 
-// match is the rule: any live revocation, outright or not issued after the
-// cutoff; of several, the first in the order of Kinds.
-func match(terms map[place]Term, token map[Kind]Key, issuedAt, now int64) (Verdict, bool) {
-	for _, kind := range Kinds() {
-		key, has := token[kind]
-		t, said := terms[place{kind, key}]
-		if !has || !said || !live(t, now) {
-			continue
+// revokes is the rule: whether revocations of one target revoke a token that
+// it is about. They are remembered together, for as long as the one that is
+// remembered longest; any of their conditions is enough.
+func revokes(said []revocation, kind Kind, k *Keys, now int64) bool {
+	if !slices.ContainsFunc(said, func(r revocation) bool { return live(r.term, now) }) {
+		return false
+	}
+	spared := func(t Term) bool { return t.Spared == k.token || t.Spared == k.session }
+	for _, r := range said {
+		t := r.term
+		switch {
+		case outright(kind):
+			return true
+		case t.Suspended:
+			return true
+		case t.Cutoff != 0 && k.issuedAt <= t.Cutoff:
+			return true
+		case t.MinVersion != 0 && k.version < t.MinVersion:
+			return true
+		case t.SparingCutoff != 0 && k.issuedAt <= t.SparingCutoff && !spared(t):
+			return true
 		}
-		if outright(kind) || issuedAt == 0 || issuedAt <= t.Cutoff {
-			return Verdict{kind, key, t}, true
+		for _, other := range said {
+			// Two that spare different ones: nobody is spared by both.
+			u := other.term
+			if t.SparingCutoff != 0 && u.SparingCutoff != 0 && t.Spared != u.Spared && k.issuedAt <= min(t.SparingCutoff, u.SparingCutoff) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// match asks about every value of the token; of several that are revoked, the
+// first in the order of its keys is named.
+func (o *oracle) match(k *Keys, now int64) (Verdict, bool) {
+	for kind, key := range k.All {
+		if said := o.about(kind, key); revokes(said, kind, k, now) {
+			return Verdict{kind, key, together(said)}, true
 		}
 	}
 	return Verdict{}, false
@@ -108,18 +237,56 @@ func (o *oracle) check(t *rapid.T, s *LiveSet) {
 		}
 	}
 	for range 10 {
-		token := make(map[Kind]Key)
-		for _, kind := range Kinds() {
-			if rapid.Bool().Draw(t, "has") {
-				token[kind] = genKey.Draw(t, "key")
-			}
-		}
-		issuedAt, now := genIssueAt.Draw(t, "iat"), genNow.Draw(t, "now")
-		want, revoked := match(terms, token, issuedAt, now)
-		if got, ok := s.Match(newKeys(token), issuedAt, now); ok != revoked || got != want {
-			t.Fatalf("Match(%v, %d, %d) = %+v, %v; want %+v, %v", token, issuedAt, now, got, ok, want, revoked)
+		k := drawToken(t)
+		now := genNow.Draw(t, "now")
+		want, revoked := o.match(k, now)
+		if got, ok := s.Match(k, now); ok != revoked || got != want {
+			t.Fatalf("Match(%+v, %d) = %+v, %v; want %+v, %v", k, now, got, ok, want, revoked)
 		}
 	}
+	// What is to take effect is there, in its order, whatever else is.
+	var waiting []ID
+	last := int64(0)
+	for _, p := range s.Scheduled() {
+		if p.Effective < last {
+			t.Fatalf("scheduled: %d after %d", p.Effective, last)
+		}
+		if last = p.Effective; last > o.clock {
+			waiting = append(waiting, p.ID)
+		}
+	}
+	var want []ID
+	for _, r := range o.said {
+		if r.effective > o.clock {
+			want = append(want, r.id)
+		}
+	}
+	slices.Sort(waiting)
+	slices.Sort(want)
+	if !slices.Equal(waiting, want) {
+		t.Fatalf("scheduled: %v, want %v", waiting, want)
+	}
+}
+
+// drawToken draws a token that may have several values of some kinds.
+func drawToken(t *rapid.T) *Keys {
+	k := &Keys{issuedAt: genIssueAt.Draw(t, "iat"), version: rapid.Int64Range(-1, 4).Draw(t, "version")}
+	for _, kind := range Kinds() {
+		most := 1
+		if kind == KindGrant || kind == KindActor || kind == KindClaim {
+			most = 3
+		}
+		for _, key := range rapid.SliceOfN(genKey, 0, most).Draw(t, kind.String()) {
+			k.items = append(k.items, keyOf{kind, key})
+			if kind == KindToken {
+				k.token = key
+			}
+			if kind == KindSession {
+				k.session = key
+			}
+		}
+	}
+	return k
 }
 
 // swept takes over what a sweep has forgotten, which must be some of what was
@@ -139,57 +306,97 @@ func (o *oracle) swept(t *rapid.T, s *LiveSet, now int64) int {
 	return n
 }
 
+// drawEffective draws when something takes effect: mostly at once, else around
+// now, in a while, or long ago (a reader that was away for a day reads it today).
+func (o *oracle) drawEffective(t *rapid.T) int64 {
+	by := rapid.SampledFrom([]int64{0, 0, 0, -86_400_000, -1, 1, 1000, 1000, 300_000, 3_600_000}).Draw(t, "effective in")
+	if by == 0 {
+		return 0
+	}
+	return max(1, o.clock+by)
+}
+
 // TestLiveSetAgainstOracle does to a set whatever can be done to it, in any
 // order, and compares it with the oracle after every step.
 func TestLiveSetAgainstOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s, o := NewLiveSet(), new(oracle)
-		revoke := func(t *rapid.T) {
-			kind, key := genKind.Draw(t, "kind"), genKey.Draw(t, "key")
-			term := drawTerm(t, kind)
-			op := Op{Verb: Revoke, Kind: kind, Key: key, Term: term, ID: testID}
-			for range rapid.IntRange(1, 3).Draw(t, "times") {
-				s.Apply(op)
-			}
-			o.revoke(kind, key, term)
+		s, o := NewLiveSet(), &oracle{clock: 1_000_000}
+		draw := func(t *rapid.T) revocation {
+			kind := genKind.Draw(t, "kind")
+			return revocation{kind: kind, key: genKey.Draw(t, "key"), term: drawTerm(t, kind), id: o.newID(), effective: o.drawEffective(t)}
 		}
-		many := func(t *rapid.T) {
-			for range 20 {
-				revoke(t)
+		revoke := func(t *rapid.T) {
+			r := draw(t)
+			for range rapid.IntRange(1, 3).Draw(t, "times") {
+				s.Apply(r.op(), o.clock)
+			}
+			o.revoke(r)
+		}
+		restore := func(t *rapid.T, kind Kind, key Key, id ID) {
+			// The hub's clock is not the reader's; and what it wrote a day ago may
+			// be read only now.
+			hub := max(0, o.clock-rapid.SampledFrom([]int64{0, 0, 0, 1, -1, -999, 2000, 3_600_000, 86_400_000}).Draw(t, "written before"))
+			op := Op{Verb: Restore, Kind: kind, Key: key, ID: id, Left: o.restore(kind, key, id, hub)}
+			for range rapid.IntRange(1, 2).Draw(t, "times") {
+				s.Apply(op, o.clock)
+			}
+		}
+		advance := func(t *rapid.T) {
+			next := s.Advance(o.clock)
+			o.advance()
+			want := int64(0)
+			for _, r := range o.said {
+				if r.effective > o.clock && (want == 0 || r.effective < want) {
+					want = r.effective
+				}
+			}
+			if next != want {
+				t.Fatalf("Advance(%d) says that the next is at %d, want %d", o.clock, next, want)
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"":            func(t *rapid.T) { o.check(t, s) },
-			"revoke":      revoke,
-			"revoke many": many,
+			"":       func(t *rapid.T) { o.check(t, s) },
+			"revoke": revoke,
+			"revoke many": func(t *rapid.T) {
+				for range 20 {
+					revoke(t)
+				}
+			},
+			"time passes": func(t *rapid.T) {
+				if rapid.IntRange(0, 9).Draw(t, "jump") == 0 {
+					o.clock = max(o.clock, min(genNow.Draw(t, "to"), 1<<33)*1000)
+				}
+				for range rapid.IntRange(0, 3).Draw(t, "steps") {
+					o.clock += rapid.SampledFrom([]int64{0, 1, 998, 999, 1000, 299_999, 599_999, 600_000, 3_600_001}).Draw(t, "by")
+				}
+				advance(t)
+			},
 			"restore": func(t *rapid.T) {
-				kind, key := genKind.Draw(t, "kind"), genKey.Draw(t, "key")
-				op := Op{Verb: Restore, Kind: kind, Key: key, ID: testID}
-				if rapid.Bool().Draw(t, "something is left") {
-					term := drawTerm(t, kind)
-					op.Left = &term
-				}
-				for range rapid.IntRange(1, 2).Draw(t, "times") {
-					s.Apply(op)
-				}
-				o.restore(kind, key, op.Left)
+				// By an id that has been restored, or was never given.
+				restore(t, genKind.Draw(t, "kind"), genKey.Draw(t, "key"), o.newID())
 			},
 			"restore what is there": func(t *rapid.T) {
 				if len(o.said) == 0 {
 					t.Skip()
 				}
-				r := rapid.SampledFrom(o.said).Draw(t, "which")
-				s.Apply(Op{Verb: Restore, Kind: r.kind, Key: r.key, ID: testID})
-				o.restore(r.kind, r.key, nil)
+				for range rapid.IntRange(1, 5).Draw(t, "how many") {
+					if len(o.said) > 0 {
+						r := rapid.SampledFrom(o.said).Draw(t, "which")
+						restore(t, r.kind, r.key, r.id)
+					}
+				}
 			},
 			"replay": func(t *rapid.T) {
 				// Late and repeated revokes of what is still said change nothing.
 				for _, r := range rapid.Permutation(o.said).Draw(t, "order") {
-					s.Apply(Op{Verb: Revoke, Kind: r.kind, Key: r.key, Term: r.term, ID: testID})
+					if r.on || r.effective > o.clock {
+						s.Apply(r.op(), o.clock)
+					}
 				}
 			},
 			"sweep": func(t *rapid.T) {
-				now, n, before := genNow.Draw(t, "now"), 0, s.Len()
+				advance(t)
+				now, n, before := o.clock/1000-remembered, 0, s.Len()
 				for range rapid.IntRange(1, 40).Draw(t, "calls") {
 					n += s.Sweep(now)
 				}
@@ -199,22 +406,23 @@ func TestLiveSetAgainstOracle(t *testing.T) {
 			},
 			"sweep for long": func(t *rapid.T) {
 				// Whoever calls it every second has everything forgotten in the end.
-				now := genNow.Draw(t, "now")
 				for range 600 {
-					s.Sweep(now)
-					now++
+					o.clock += 1000
+					s.Advance(o.clock)
+					o.advance()
+					if s.Sweep(o.clock/1000-remembered) > 0 {
+						o.swept(t, s, o.clock/1000-remembered)
+					}
 				}
-				o.swept(t, s, now)
 				for p, term := range o.terms() {
-					if !live(term, now-600) {
-						t.Fatalf("%s %s %+v is still there at %d", p.kind, p.key, term, now)
+					if !live(term, o.clock/1000-remembered-600) {
+						t.Fatalf("%s %s %+v is still there at %d", p.kind, p.key, term, o.clock)
 					}
 				}
 			},
 			"snapshot": func(t *rapid.T) {
-				now := genNow.Draw(t, "now")
 				var b bytes.Buffer
-				if err := WriteSnapshot(&b, testHeader, s, now); err != nil {
+				if err := WriteSnapshot(&b, testHeader, s, o.clock/1000); err != nil {
 					t.Fatal(err)
 				}
 				snap, err := ReadSnapshot(&b, 1<<20)
@@ -223,23 +431,32 @@ func TestLiveSetAgainstOracle(t *testing.T) {
 				}
 				s = snap.Set
 				for p, term := range o.terms() {
-					if !live(term, now) {
+					if !live(term, o.clock/1000) {
 						o.forget(p.kind, p.key)
 					}
 				}
+				advance(t)
 			},
 			"merge": func(t *rapid.T) {
+				// What another set knows, and some of what both know.
 				other := NewLiveSet()
 				for range rapid.IntRange(0, 20).Draw(t, "n") {
-					kind, key := genKind.Draw(t, "kind"), genKey.Draw(t, "key")
-					term := drawTerm(t, kind)
-					other.Join(kind, key, term)
-					o.revoke(kind, key, term)
+					r := draw(t)
+					other.Apply(r.op(), o.clock)
+					o.revoke(r)
+				}
+				for _, r := range o.said {
+					if (r.on || r.effective > o.clock) && rapid.IntRange(0, 3).Draw(t, "both") == 0 {
+						other.Apply(r.op(), o.clock)
+					}
 				}
 				for _, kind := range Kinds() {
 					for key, term := range other.All(kind) {
 						s.Join(kind, key, term)
 					}
+				}
+				for _, p := range other.Scheduled() {
+					s.Schedule(p, o.clock)
 				}
 			},
 			"reserve": func(t *rapid.T) {
@@ -265,7 +482,7 @@ func TestOrderAndDuplicatesOfRevokes(t *testing.T) {
 		var joins []revocation
 		for range rapid.IntRange(1, 60).Draw(t, "n") {
 			kind := genKind.Draw(t, "kind")
-			joins = append(joins, revocation{kind, genKey.Draw(t, "key"), drawTerm(t, kind)})
+			joins = append(joins, revocation{kind: kind, key: genKey.Draw(t, "key"), term: drawTerm(t, kind)})
 		}
 		fold := func(joins []revocation) map[place]Term {
 			s := NewLiveSet()
@@ -282,25 +499,74 @@ func TestOrderAndDuplicatesOfRevokes(t *testing.T) {
 	})
 }
 
+// smallTerm draws from so few numbers that all that matters happens often.
+func smallTerm(t *rapid.T, name string) Term {
+	few := rapid.Int64Range(0, 3)
+	term := Term{Cutoff: few.Draw(t, name+" cutoff"), MinVersion: few.Draw(t, name+" version"),
+		Suspended: rapid.IntRange(0, 7).Draw(t, name+" suspended") == 0, Exp: rapid.Uint32Range(1, 4).Draw(t, name+" exp")}
+	if later := rapid.Int64Range(0, 6).Draw(t, name+" sparing"); later > term.Cutoff {
+		term.SparingCutoff, term.Spared = later, Key{rapid.SampledFrom([]byte{1, 2, 3}).Draw(t, name+" spared")}
+	}
+	return term
+}
+
 func TestTermJoin(t *testing.T) {
+	spares := func(t Term, k *Keys) bool {
+		return t.SparingCutoff != 0 && (t.Spared == k.token || t.Spared == k.session)
+	}
+	both := 0
 	rapid.Check(t, func(t *rapid.T) {
-		draw := func(name string) Term {
-			return Term{Cutoff: rapid.Int64Range(0, 4).Draw(t, name), Exp: rapid.Uint32Range(0, 4).Draw(t, name)}
-		}
-		a, b, c := draw("a"), draw("b"), draw("c")
+		a, b, c := smallTerm(t, "a"), smallTerm(t, "b"), smallTerm(t, "c")
 		if a.Join(b) != b.Join(a) {
-			t.Fatal("not commutative")
+			t.Fatalf("not commutative: %+v, %+v", a, b)
 		}
 		if a.Join(b).Join(c) != a.Join(b.Join(c)) {
-			t.Fatal("not associative")
+			t.Fatalf("not associative: %+v, %+v, %+v", a, b, c)
 		}
-		if a.Join(a) != a {
-			t.Fatal("not idempotent")
+		if a.Join(a) != a || a.Join(b).Join(b) != a.Join(b) {
+			t.Fatalf("not idempotent: %+v, %+v", a, b)
 		}
-		if j := a.Join(b); j.Cutoff < a.Cutoff || j.Exp < a.Exp || j.Cutoff != max(a.Cutoff, b.Cutoff) || j.Exp != max(a.Exp, b.Exp) {
+		if a.Join(Term{}) != a {
+			t.Fatalf("%+v and nothing make %+v", a, a.Join(Term{}))
+		}
+		j := a.Join(b)
+		if j.Exp != max(a.Exp, b.Exp) {
 			t.Fatalf("%+v and %+v make %+v", a, b, j)
 		}
+		if outright := (Term{Exp: a.Exp}).Join(Term{Exp: b.Exp}); outright != (Term{Exp: j.Exp}) {
+			t.Fatalf("outright: %+v", outright)
+		}
+		if hasAny := j.Cutoff != 0 || j.SparingCutoff != 0 || j.MinVersion != 0 || j.Suspended; hasAny && !j.valid(KindSubject) {
+			t.Fatalf("%+v and %+v make %+v, which no record may carry", a, b, j)
+		}
+		// All tokens that can differ: iat, version, jti and sid.
+		for iat := range int64(8) {
+			for version := int64(-1); version < 4; version++ {
+				for jti := range byte(4) {
+					for sid := range byte(4) {
+						k := &Keys{issuedAt: iat, version: version, token: Key{jti}, session: Key{sid}}
+						one, two, joined := a.Matches(KindSubject, k), b.Matches(KindSubject, k), j.Matches(KindSubject, k)
+						if (one || two) && !joined {
+							t.Fatalf("%+v is revoked by %+v or %+v, and not by %+v", k, a, b, j)
+						}
+						if !joined || one || two {
+							continue
+						}
+						// The one thing that a join adds: a token that both
+						// cutoffs spare, for different reasons, is revoked by the
+						// earlier.
+						if !spares(a, k) || !spares(b, k) || a.Spared == b.Spared || iat > min(a.SparingCutoff, b.SparingCutoff) {
+							t.Fatalf("%+v is revoked by neither %+v nor %+v, but by %+v", k, a, b, j)
+						}
+						both++
+					}
+				}
+			}
+		}
 	})
+	if both == 0 {
+		t.Error("no token was ever spared by both")
+	}
 }
 
 // Real keys, enough of them for every shard to grow many times.
@@ -348,7 +614,7 @@ func TestMemoryOfChurn(t *testing.T) {
 	for i := range 100_000 {
 		key, subject := testKey(uint64(i)), testKey(7)
 		s.Join(KindToken, key, Term{Exp: Never})
-		s.Apply(Op{Verb: Restore, Kind: KindToken, Key: key})
+		s.Apply(Op{Verb: Restore, Kind: KindToken, Key: key}, 0)
 		s.Join(KindSubject, subject, Term{Cutoff: int64(i + 1), Exp: Never})
 	}
 	for i := range 20_000 {
@@ -365,36 +631,43 @@ func TestMemoryOfChurn(t *testing.T) {
 
 func TestChecksDoNotAllocate(t *testing.T) {
 	s := fullSet(1000)
-	c := Claims{Issuer: testIss, ID: "j", Subject: "alice", Session: "s", Client: "c", KeyID: "k", Handle: HandleOf("h.p")}
-	keys := testSalt.Keys(c)
-	subject := testSalt.Key(Target{KindSubject, testIss, "alice"})
-	s.Join(KindSubject, subject, Term{Cutoff: 5000, Exp: Never})
+	keys := testSalt.Keys(fullClaims)
+	subject := testSalt.Key(targetOf(KindSubject, testIss, "alice"))
 	for _, k := range Kinds() {
 		s.Join(k, testKey(1<<32), Term{Cutoff: 1, Exp: Never})
 	}
-	check := func(name string, f func()) {
+	s.Join(KindSubject, subject, Term{Cutoff: 5000, SparingCutoff: 6000, Spared: keys.session, MinVersion: 3, Exp: Never})
+	for _, target := range fullTargets {
+		if !target.Kind.Outright() {
+			s.Join(target.Kind, testSalt.Key(target), Term{Cutoff: 1, Exp: Never})
+		}
+	}
+	check := func(name string, most float64, f func()) {
 		t.Helper()
-		if n := testing.AllocsPerRun(200, f); n != 0 {
+		if n := testing.AllocsPerRun(200, f); n > most {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	check("Match, revoked", func() {
-		if _, ok := s.Match(&keys, 5000, benchNow); !ok {
+	keys.issuedAt = 5000
+	check("Match, revoked", 0, func() {
+		if _, ok := s.Match(&keys, benchNow); !ok {
 			panic("not revoked")
 		}
 	})
-	check("Match, allowed", func() {
-		if _, ok := s.Match(&keys, 5001, benchNow); ok {
+	keys.issuedAt = 5001
+	check("Match, allowed", 0, func() {
+		if _, ok := s.Match(&keys, benchNow); ok {
 			panic("revoked")
 		}
 	})
-	check("Lookup", func() {
+	check("Lookup", 0, func() {
 		s.Lookup(KindSubject, subject)
 		s.Lookup(KindSubject, Key{})
 		s.Lookup(KindToken, Key{})
 	})
-	check("Len", func() { s.Len() })
-	check("Salt.Keys", func() { testSalt.Keys(c) })
+	check("Len", 0, func() { s.Len() })
+	ordinary := Claims{Issuer: testIss, ID: "j", Subject: "alice", Session: "s", Client: "c", KeyID: "k", Handle: HandleOf("h.p")}
+	check("Salt.Keys", 1, func() { testSalt.Keys(ordinary) }) // the list itself
 }
 
 func TestAllStops(t *testing.T) {

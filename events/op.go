@@ -1,9 +1,5 @@
 package events
 
-import (
-	"math"
-)
-
 // Verb is what an operation does. A reader that meets a verb it does not know
 // can't enforce the record, must say so, and is not fresh.
 type Verb string
@@ -14,30 +10,6 @@ const (
 	Restore Verb = "restore"
 )
 
-// Never is the Exp of what matters until it is restored.
-const Never = math.MaxUint32
-
-// Term says which of a target's tokens are revoked, and until when that has
-// to be remembered.
-type Term struct {
-	// Cutoff, for kinds that match by cutoff: tokens issued at or before it,
-	// in unix milliseconds, are revoked. Zero for outright kinds.
-	Cutoff int64 `json:"cutoff,omitzero"`
-	// Exp is the unix second at which no token that the term matches can be
-	// valid any more, or Never.
-	Exp uint32 `json:"exp,omitzero"`
-}
-
-// Join is what two terms say together: the higher cutoff, the later expiry.
-// It is commutative, associative and idempotent, so that duplicates and
-// reordering cannot take anything away.
-func (t Term) Join(u Term) Term {
-	return Term{Cutoff: max(t.Cutoff, u.Cutoff), Exp: max(t.Exp, u.Exp)}
-}
-
-// Live reports whether the term still matters at a unix second.
-func (t Term) Live(now int64) bool { return t.Exp == Never || int64(t.Exp) > now }
-
 // Op is one operation as the feed carries it: keys, no identifiers.
 type Op struct {
 	Verb Verb `json:"op"`
@@ -46,6 +18,9 @@ type Op struct {
 	// Term is what a revoke adds. A restore has none.
 	Term
 	ID ID `json:"id"`
+	// Effective is when a revoke takes effect, in unix milliseconds by the
+	// hub's clock; zero: at once.
+	Effective int64 `json:"effective,omitzero"`
 	// Left is what other revocations still say about the target after a
 	// restore; nil if nothing. It replaces what was known about the key,
 	// and is right because the hub appends a restore only at the very
@@ -78,8 +53,14 @@ type AuditOp struct {
 	Verb   Verb   `json:"op"`
 	ID     ID     `json:"id"`
 	Target Target `json:"target"`
-	// Cutoff is set for kinds that match by cutoff.
-	Cutoff Time `json:"cutoff,omitzero"`
+	// One of Cutoff, MinVersion and Suspend is set for kinds that are not
+	// outright. Except goes with Cutoff.
+	Cutoff     Time    `json:"cutoff,omitzero"`
+	Except     *Except `json:"except,omitzero"`
+	MinVersion int64   `json:"min_version,omitzero"`
+	Suspend    bool    `json:"suspend,omitzero"`
+	// EffectiveAt is when it takes effect; zero: at once.
+	EffectiveAt Time `json:"effective_at,omitzero"`
 	// ExpiresAt is what the caller said about a single token's exp, if anything.
 	ExpiresAt Time `json:"expires_at,omitzero"`
 	// RetainUntil is Term.Exp as a time; zero for Never, and on a restore.
@@ -97,11 +78,26 @@ type AuditOp struct {
 	Request *Request `json:"request,omitzero"`
 }
 
-// Term is what the operation, a revoke, says about its target.
-func (a AuditOp) Term() Term {
-	t := Term{Cutoff: int64(a.Cutoff), Exp: Never}
+// Except names the one token or session that a cutoff spares; one of its
+// fields is set.
+type Except struct {
+	JTI string `json:"jti,omitzero"`
+	SID string `json:"sid,omitzero"`
+}
+
+// Term is what the operation, a revoke, says about its target in the feed with
+// this salt.
+func (a AuditOp) Term(salt Salt) Term {
+	t := Term{Cutoff: int64(a.Cutoff), MinVersion: a.MinVersion, Suspended: a.Suspend, Exp: Never}
 	if a.RetainUntil != 0 {
 		t.Exp = uint32(min(a.RetainUntil/1000, Never))
+	}
+	if a.Except != nil {
+		spared := Target{Kind: KindToken, Iss: a.Target.Iss, Value: a.Except.JTI}
+		if a.Except.SID != "" {
+			spared.Kind, spared.Value = KindSession, a.Except.SID
+		}
+		t.Cutoff, t.SparingCutoff, t.Spared = 0, t.Cutoff, salt.Key(spared)
 	}
 	return t
 }

@@ -164,8 +164,9 @@ type wireOp struct {
 	Kind string `json:"kind"`
 	Key  Key    `json:"k"`
 	Term
-	ID   ID    `json:"id"`
-	Left *Term `json:"left"`
+	ID        ID    `json:"id"`
+	Effective int64 `json:"effective"`
+	Left      *Term `json:"left"`
 }
 
 // op returns an Op without a kind if this release can't enforce it.
@@ -175,22 +176,20 @@ func (w *wireOp) op() (Op, error) {
 	if err != nil || verb != Revoke && verb != Restore {
 		return Op{}, nil
 	}
-	op := Op{Verb: verb, Key: w.Key, Kind: kind, Term: w.Term, ID: w.ID, Left: w.Left}
+	op := Op{Verb: verb, Key: w.Key, Kind: kind, Term: w.Term, ID: w.ID, Effective: w.Effective, Left: w.Left}
 	switch {
 	case op.ID == "":
 		return Op{}, fmt.Errorf("no id")
 	case op.Key == Key{}:
 		return Op{}, fmt.Errorf("no key")
 	case verb == Revoke && !op.Term.valid(kind):
-		return Op{}, fmt.Errorf("a revoke of kind %s with cutoff %d, exp %d", kind, op.Cutoff, op.Exp)
+		return Op{}, fmt.Errorf("a revoke of kind %s with term %+v", kind, op.Term)
+	case op.Effective < 0 || verb == Restore && op.Effective != 0:
+		return Op{}, fmt.Errorf("a %s that takes effect at %d", verb, op.Effective)
 	case verb == Restore && op.Left != nil && !op.Left.valid(kind):
-		return Op{}, fmt.Errorf("a restore that leaves cutoff %d, exp %d", op.Left.Cutoff, op.Left.Exp)
+		return Op{}, fmt.Errorf("a restore of kind %s that leaves %+v", kind, *op.Left)
 	}
 	return op, nil
-}
-
-func (t Term) valid(kind Kind) bool {
-	return t.Exp != 0 && t.Cutoff >= 0 && (t.Cutoff != 0) != kind.Outright()
 }
 
 // ParseAudit decodes an audit part. Unknown fields are ignored.

@@ -49,7 +49,7 @@ func drawOp(t *rapid.T) (Op, AuditOp) {
 	kind := genKind.Draw(t, "kind")
 	op := Op{Verb: rapid.SampledFrom([]Verb{Revoke, Restore}).Draw(t, "verb"), Key: drawKey(t), Kind: kind, ID: drawID(t)}
 	full := AuditOp{
-		Verb: op.Verb, ID: op.ID, Target: Target{kind, genText.Draw(t, "iss"), genText.Draw(t, "value")},
+		Verb: op.Verb, ID: op.ID, Target: targetOf(kind, genText.Draw(t, "iss"), genText.Draw(t, "value")),
 		Reason: rapid.SampledFrom(Reasons()).Draw(t, "reason"), Note: genText.Draw(t, "note"),
 		Actor: genText.Draw(t, "actor"), Source: genText.Draw(t, "source"), Forced: rapid.Bool().Draw(t, "forced"),
 	}
@@ -152,13 +152,13 @@ func TestRecordGolden(t *testing.T) {
 		}
 	}
 	add(Op{Verb: Revoke, Key: key, Kind: KindToken, Term: Term{Exp: 1764000000}, ID: testID},
-		AuditOp{Verb: Revoke, ID: testID, Target: Target{KindToken, testIss, "j-1"}, RetainUntil: 1764000000_000, ExpiresAt: 1763999999_500,
+		AuditOp{Verb: Revoke, ID: testID, Target: targetOf(KindToken, testIss, "j-1"), RetainUntil: 1764000000_000, ExpiresAt: 1763999999_500,
 			Reason: Logout, Actor: "shop", Source: "api", Request: &Request{Key: key, Body: key, Ops: 2}})
 	add(Op{Verb: Revoke, Key: key, Kind: KindSubject, Term: Term{Cutoff: 1763990000123, Exp: 1764000000}, ID: testID},
-		AuditOp{Verb: Revoke, ID: testID, Target: Target{KindSubject, testIss, "alice"}, Cutoff: 1763990000_123, RetainUntil: 1764000000_000,
+		AuditOp{Verb: Revoke, ID: testID, Target: targetOf(KindSubject, testIss, "alice"), Cutoff: 1763990000_123, RetainUntil: 1764000000_000,
 			Reason: PasswordChange, Note: "<ticket>\n4711", Actor: "shop", Source: "api"})
 	add(Op{Verb: Restore, Key: key, Kind: KindSubject, ID: testID, Left: &Term{Cutoff: 5, Exp: Never}},
-		AuditOp{Verb: Restore, ID: testID, Target: Target{KindIssuer, testIss, ""}, Reason: Other, Actor: "root", Source: "console", Forced: true})
+		AuditOp{Verb: Restore, ID: testID, Target: targetOf(KindIssuer, testIss, ""), Reason: Other, Actor: "root", Source: "console", Forced: true})
 	rec := d.Record(1795316400_123)
 	wantFeed := feedOf(revokeToken, revokeSub, restoreSub)
 	wantAudit := `{"v":1,"at":"2026-11-22T03:00:00.123Z","ops":[` +
@@ -183,7 +183,7 @@ func TestRecordGolden(t *testing.T) {
 
 func TestDraftRefuses(t *testing.T) {
 	good := Op{Verb: Revoke, Key: Key{1}, Kind: KindToken, Term: Term{Exp: 1}, ID: testID}
-	full := AuditOp{Verb: Revoke, ID: testID, Target: Target{KindToken, "i", "v"}}
+	full := AuditOp{Verb: Revoke, ID: testID, Target: targetOf(KindToken, "i", "v")}
 	var d Draft
 	badKind := good
 	badKind.Kind = 99
@@ -208,7 +208,7 @@ func TestDraftRefuses(t *testing.T) {
 func fillDraft(ops, note int) *Draft {
 	d := new(Draft)
 	for i := range ops {
-		full := AuditOp{Verb: Revoke, ID: testID, Target: Target{KindToken, "i", "v"}}
+		full := AuditOp{Verb: Revoke, ID: testID, Target: targetOf(KindToken, "i", "v")}
 		if i == 0 {
 			full.Note = strings.Repeat("n", note)
 		}
@@ -286,8 +286,8 @@ var feedTable = []struct {
 	{"names are exact", feedOf(edit(revokeToken, `{`, `{"EXP":5,"OP":"x","Kind":7,"K":null,"ID":"","Left":1,`)), 1, nil},
 
 	{"unknown verb", feedOf(revokeToken, edit(revokeToken, `"revoke"`, `"suspend"`), revokeSub), 2, []string{`"suspend" "token"`}},
-	{"unknown kind", feedOf(edit(revokeToken, `"token"`, `"device"`), revokeSub), 1, []string{`"revoke" "device"`}},
-	{"unknown both", feedOf(edit(edit(revokeToken, `"token"`, `"device"`), `"revoke"`, `"suspend"`)), 0, []string{`"suspend" "device"`}},
+	{"unknown kind", feedOf(edit(revokeToken, `"token"`, `"tenant"`), revokeSub), 1, []string{`"revoke" "tenant"`}},
+	{"unknown both", feedOf(edit(edit(revokeToken, `"token"`, `"tenant"`), `"revoke"`, `"suspend"`)), 0, []string{`"suspend" "tenant"`}},
 	{"unknown, with fields we would refuse", feedOf(`{"op":"suspend","kind":"token","cutoff":-5}`), 0, []string{`"suspend" "token"`}},
 	{"unknown, several", feedOf(`{"op":"a","kind":"b"}`, revokeToken, `{"op":"c","kind":"d"}`), 1, []string{`"a" "b"`, `"c" "d"`}},
 	{"unknown, long and nasty", feedOf(`{"op":"` + strings.Repeat("x", 1000) + `","kind":"\n\u2028"}`), 0, []string{`"` + strings.Repeat("x", 32) + `" "\n\u2028"`}},
@@ -388,8 +388,8 @@ func TestParseFeed(t *testing.T) {
 	}
 	got, err := ParseFeed([]byte(feedOf(`{"op":"new","kind":"x"}`, revokeSub, restoreSub)))
 	want := []Op{
-		{Verb: Revoke, Key: Key{15: 1}, Kind: KindSubject, Term: Term{1763990000123, 1764000000}, ID: testID},
-		{Verb: Restore, Key: Key{15: 1}, Kind: KindSubject, ID: testID, Left: &Term{5, Never}},
+		{Verb: Revoke, Key: Key{15: 1}, Kind: KindSubject, Term: cutoffUntil(1763990000123, 1764000000), ID: testID},
+		{Verb: Restore, Key: Key{15: 1}, Kind: KindSubject, ID: testID, Left: &Term{Cutoff: 5, Exp: Never}},
 	}
 	if err != nil || !reflect.DeepEqual(got.Ops, want) {
 		t.Errorf("got %+v, %v, want %+v", got.Ops, err, want)
@@ -422,7 +422,7 @@ var auditTable = []struct {
 	{"no time", edit(auditHead, `"at":"2026-11-22T03:00:00.123Z",`, ``) + auditOp + `]}`, false},
 	{"bad time", edit(auditHead, `2026-11-22T`, `2026-11-22 `) + auditOp + `]}`, false},
 	{"bad id", auditHead + edit(auditOp, string(testID), `rev_1`) + `]}`, false},
-	{"unknown kind", auditHead + edit(auditOp, `subject`, `device`) + `]}`, false},
+	{"unknown kind", auditHead + edit(auditOp, `subject`, `tenant`) + `]}`, false},
 	{"bad cutoff", auditHead + edit(auditOp, `20.123Z`, `20.1234Z`) + `]}`, false},
 	{"bad key", auditHead + edit(auditOp, testKeyText, `x`) + `]}`, false},
 	{"field twice", auditHead + edit(auditOp, `{`, `{"note":"",`) + `]}`, false},
@@ -432,7 +432,7 @@ var auditTable = []struct {
 }
 
 func TestParseAudit(t *testing.T) {
-	want := AuditOp{Verb: Revoke, ID: testID, Target: Target{KindSubject, testIss, "alice"}, Cutoff: 1763990000_123, RetainUntil: 1764000000_000,
+	want := AuditOp{Verb: Revoke, ID: testID, Target: targetOf(KindSubject, testIss, "alice"), Cutoff: 1763990000_123, RetainUntil: 1764000000_000,
 		Reason: Policy, Note: "n", Actor: "a", Source: "api", Request: &Request{Key{15: 1}, Key{15: 1}, 1}}
 	for _, c := range auditTable {
 		t.Run(c.name, func(t *testing.T) {
@@ -460,17 +460,17 @@ func TestAuditOpTerm(t *testing.T) {
 		cutoff, until Time
 		want          Term
 	}{
-		{0, 1764000000_000, Term{0, 1764000000}},
-		{1763990000_123, 1764000000_000, Term{1763990000_123, 1764000000}},
-		{1763990000_123, 0, Term{1763990000_123, Never}},
-		{0, (Never - 1) * 1000, Term{0, Never - 1}},
+		{0, 1764000000_000, cutoffUntil(0, 1764000000)},
+		{1763990000_123, 1764000000_000, cutoffUntil(1763990000_123, 1764000000)},
+		{1763990000_123, 0, cutoffUntil(1763990000_123, Never)},
+		{0, (Never - 1) * 1000, cutoffUntil(0, Never-1)},
 		// No hub writes these; they must not wrap around to the past.
-		{0, Never * 1000, Term{0, Never}},
-		{0, (Never + 1) * 1000, Term{0, Never}},
-		{0, (Never + 2) * 1000, Term{0, Never}},
-		{0, maxDate * 1000, Term{0, Never}},
+		{0, Never * 1000, cutoffUntil(0, Never)},
+		{0, (Never + 1) * 1000, cutoffUntil(0, Never)},
+		{0, (Never + 2) * 1000, cutoffUntil(0, Never)},
+		{0, maxDate * 1000, cutoffUntil(0, Never)},
 	} {
-		if got := (AuditOp{Cutoff: c.cutoff, RetainUntil: c.until}).Term(); got != c.want {
+		if got := (AuditOp{Cutoff: c.cutoff, RetainUntil: c.until}).Term(testSalt); got != c.want {
 			t.Errorf("cutoff %v, retain until %v: %+v, want %+v", c.cutoff, c.until, got, c.want)
 		}
 	}

@@ -55,9 +55,9 @@ func TestIssueTimeAgainstCutoff(t *testing.T) {
 		for target, value := range map[Kind]string{KindSubject: "alice", KindSession: "s", KindClient: "c", KindIssuer: ""} {
 			s := NewLiveSet()
 			term := Term{Cutoff: c.cutoff, Exp: Never}
-			key := testSalt.Key(Target{target, testIss, value})
+			key := testSalt.Key(Target{Kind: target, Iss: testIss, Value: value})
 			s.Join(target, key, term)
-			v, ok := s.Match(&keys, claims.IssuedAt, benchNow)
+			v, ok := s.Match(&keys, benchNow)
 			if ok != c.revoked {
 				t.Errorf("iat %q, %s cutoff %d: revoked %v, want %v", c.iat, target, c.cutoff, ok, c.revoked)
 			}
@@ -72,9 +72,9 @@ func TestOutrightKindsIgnoreIssueTime(t *testing.T) {
 	claims := Claims{Issuer: testIss, ID: "j", Handle: HandleOf("h.p"), KeyID: "k"}
 	keys := testSalt.Keys(claims)
 	for _, target := range []Target{
-		{KindToken, testIss, "j"},
-		{KindHandle, testIss, HandleOf("h.p")},
-		{KindKey, testIss, "k"},
+		targetOf(KindToken, testIss, "j"),
+		targetOf(KindHandle, testIss, HandleOf("h.p")),
+		targetOf(KindKey, testIss, "k"),
 	} {
 		if !target.Kind.Outright() {
 			t.Errorf("%s is not outright", target.Kind)
@@ -82,7 +82,7 @@ func TestOutrightKindsIgnoreIssueTime(t *testing.T) {
 		s := NewLiveSet()
 		s.Join(target.Kind, testSalt.Key(target), Term{Exp: Never})
 		for _, iat := range []int64{0, 1, benchNow * 1000, 1<<63 - 1} {
-			if v, ok := s.Match(&keys, iat, benchNow); !ok || v.Kind != target.Kind {
+			if v, ok := matchAt(s, &keys, iat, benchNow); !ok || v.Kind != target.Kind {
 				t.Errorf("%s with iat %d: %+v, %v", target.Kind, iat, v, ok)
 			}
 		}
@@ -124,7 +124,7 @@ func TestExpiryBoundary(t *testing.T) {
 		s.Join(KindToken, testKey(1), Term{Exp: c.exp})
 		s.Join(KindSubject, testKey(1), Term{Cutoff: 5, Exp: c.exp})
 		for _, k := range []Kind{KindToken, KindSubject} {
-			if _, ok := s.Match(newKeys(map[Kind]Key{k: testKey(1)}), 5, c.now); ok != c.live {
+			if _, ok := matchAt(s, newKeys(map[Kind]Key{k: testKey(1)}), 5, c.now); ok != c.live {
 				t.Errorf("%s with exp %d at %d: revoked %v, want %v", k, c.exp, c.now, ok, c.live)
 			}
 		}
@@ -133,31 +133,27 @@ func TestExpiryBoundary(t *testing.T) {
 
 // Any one revocation is enough, and none of them hides another.
 func TestKindsAreIndependent(t *testing.T) {
-	claims := Claims{Issuer: testIss, ID: "j", Subject: "s", Session: "i", Client: "c", KeyID: "k", Handle: "h"}
+	claims := fullClaims
+	claims.IssuedAt = 1000
 	keys := testSalt.Keys(claims)
-	for first, k := range Kinds() {
+	for first, target := range fullTargets {
 		s := NewLiveSet()
-		for _, later := range Kinds()[first:] {
-			key, ok := keys.Key(later)
-			if !ok {
-				t.Fatalf("no key of kind %s", later)
-			}
+		for _, later := range fullTargets[first:] {
 			term := Term{Exp: Never}
-			if !outright(later) {
+			if !outright(later.Kind) {
 				term.Cutoff = 1000
 			}
-			s.Join(later, key, term)
+			s.Join(later.Kind, testSalt.Key(later), term)
 		}
-		if v, ok := s.Match(&keys, 1000, 1); !ok || v.Kind != k {
-			t.Errorf("verdict %+v, %v, want kind %s", v, ok, k)
+		if v, ok := s.Match(&keys, 1); !ok || v.Kind != target.Kind || v.Key != testSalt.Key(target) {
+			t.Errorf("verdict %+v, %v, want %+v", v, ok, target)
 		}
-		// Earlier kinds that do not match any more change nothing.
-		for _, earlier := range Kinds()[:first] {
-			key, _ := keys.Key(earlier)
-			s.Join(earlier, key, Term{Cutoff: 1, Exp: 1})
+		// Earlier ones that do not match any more change nothing.
+		for _, earlier := range fullTargets[:first] {
+			s.Join(earlier.Kind, testSalt.Key(earlier), Term{Cutoff: 1, Exp: 1})
 		}
-		if v, ok := s.Match(&keys, 1000, 1); !ok || v.Kind != k {
-			t.Errorf("behind expired ones: verdict %+v, %v, want kind %s", v, ok, k)
+		if v, ok := s.Match(&keys, 1); !ok || v.Kind != target.Kind || v.Key != testSalt.Key(target) {
+			t.Errorf("behind expired ones: verdict %+v, %v, want %+v", v, ok, target)
 		}
 	}
 }

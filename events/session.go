@@ -30,6 +30,9 @@ type Hello struct {
 	HeartbeatMS int         `json:"heartbeat_ms"` // something arrives at least this often
 	Salt        Salt        `json:"salt"`
 	Keys        []PublicKey `json:"keys"` // those that may sign ticks and report answers
+	// Claims says where revocations look for what has no registered claim. A
+	// subscriber that reads a token differently can't enforce them.
+	Claims ClaimNames `json:"claims,omitzero"`
 }
 
 // RecordFrame carries one record. Feed holds the exact bytes that the chain

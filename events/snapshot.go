@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 )
@@ -21,8 +22,12 @@ import (
 //	4 bytes   the length of the header
 //	          the header: this struct as JSON
 //	          for each of the header's Sections, Count entries of Size bytes:
-//	            key (16), exp (4)              for outright kinds, Size 20
-//	            key (16), cutoff (8), exp (4)  for the others, Size 28
+//	            key (16), exp (4)   for outright kinds, Size 20
+//	            key (16), term (45) for the others, Size 61
+//	            kind (1), key (16), ULID (16), effective (8), term (45), Size 86,
+//	              for the section "scheduled"
+//	          a term is: exp (4), cutoff (8), sparing cutoff (8), spared (16),
+//	          min version (8), suspended (1)
 //	32 bytes  SHA-256 of all that comes before
 //
 // A later release may make entries longer, at their end, or add sections of
@@ -70,11 +75,41 @@ const snapshotMagic = "RVCSNAP\x01"
 // has seen anything to trust.
 const maxHeader = 64 << 10
 
+const (
+	termSize      = 4 + 8 + 8 + KeySize + 8 + 1
+	scheduledSize = 1 + KeySize + 16 + 8 + termSize
+	// scheduledSection is the section of what takes effect later.
+	scheduledSection = "scheduled"
+)
+
 func entrySize(k Kind) int {
 	if k.Outright() {
 		return KeySize + 4
 	}
-	return KeySize + 8 + 4
+	return KeySize + termSize
+}
+
+func appendTerm(b []byte, t Term) []byte {
+	b = binary.BigEndian.AppendUint32(b, t.Exp)
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Cutoff))
+	b = binary.BigEndian.AppendUint64(b, uint64(t.SparingCutoff))
+	b = append(b, t.Spared[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(t.MinVersion))
+	if t.Suspended {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+func decodeTerm(b []byte) Term {
+	return Term{
+		Exp:           binary.BigEndian.Uint32(b),
+		Cutoff:        int64(binary.BigEndian.Uint64(b[4:])),
+		SparingCutoff: int64(binary.BigEndian.Uint64(b[12:])),
+		Spared:        Key(b[20:36]),
+		MinVersion:    int64(binary.BigEndian.Uint64(b[36:])),
+		Suspended:     b[44] != 0,
+	}
 }
 
 // WriteSnapshot writes what is live at a unix second. The set must not change
@@ -95,6 +130,9 @@ func WriteSnapshot(w io.Writer, h SnapshotHeader, set *LiveSet, now int64) error
 			h.Sections = append(h.Sections, Section{k.String(), n, entrySize(k)})
 		}
 	}
+	if n := len(set.Scheduled()); n > 0 {
+		h.Sections = append(h.Sections, Section{scheduledSection, n, scheduledSize})
+	}
 	head, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
@@ -104,18 +142,27 @@ func WriteSnapshot(w io.Writer, h SnapshotHeader, set *LiveSet, now int64) error
 	bw.WriteString(snapshotMagic)
 	bw.Write(binary.BigEndian.AppendUint32(nil, uint32(len(head))))
 	bw.Write(head)
-	for _, s := range h.Sections {
-		kind, _ := ParseKind(s.Kind)
+	for _, kind := range Kinds() {
 		for key, t := range set.All(kind) {
 			if !t.Live(now) {
 				continue
 			}
 			b := append(bw.AvailableBuffer(), key[:]...)
-			if !kind.Outright() {
-				b = binary.BigEndian.AppendUint64(b, uint64(t.Cutoff))
+			if kind.Outright() {
+				b = binary.BigEndian.AppendUint32(b, t.Exp)
+			} else {
+				b = appendTerm(b, t)
 			}
-			bw.Write(binary.BigEndian.AppendUint32(b, t.Exp))
+			bw.Write(b)
 		}
+	}
+	for _, p := range set.Scheduled() {
+		b := append(bw.AvailableBuffer(), byte(p.Kind))
+		b = append(b, p.Key[:]...)
+		id := p.ID.Bytes()
+		b = append(b, id[:]...)
+		b = binary.BigEndian.AppendUint64(b, uint64(p.Effective))
+		bw.Write(appendTerm(b, p.Term))
 	}
 	if err := bw.Flush(); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
@@ -193,16 +240,23 @@ func readSnapshot(r *snapshotReader) (*Snapshot, error) {
 
 func (s *Snapshot) readSection(r *snapshotReader, sec Section) error {
 	kind, err := ParseKind(sec.Kind)
-	known := err == nil
-	if sec.Count < 0 || sec.Size < KeySize || sec.Size > 1024 || known && sec.Size < entrySize(kind) {
-		return fmt.Errorf("%w: section %.32q with %d entries of %d bytes", ErrSnapshot, sec.Kind, sec.Count, sec.Size)
-	}
-	if !known {
+	var least int
+	var take func(entry []byte) bool // reports whether the entry makes sense
+	switch {
+	case err == nil:
+		least, take = entrySize(kind), func(b []byte) bool { return s.readEntry(kind, b) }
+	case sec.Kind == scheduledSection:
+		least, take = scheduledSize, s.readScheduled
+	default:
 		s.Unknown = append(s.Unknown, sec.Kind)
+		least, take = 1, func([]byte) bool { return true }
+	}
+	if sec.Count < 0 || sec.Size < least || sec.Size > 1024 {
+		return fmt.Errorf("%w: section %.32q with %d entries of %d bytes", ErrSnapshot, sec.Kind, sec.Count, sec.Size)
 	}
 	entry := make([]byte, sec.Size)
 	for i := range sec.Count {
-		if known && i == sec.Count/16 {
+		if err == nil && i == sec.Count/16 {
 			// Entries come shard by shard, so most shards are still empty; and
 			// what is reserved is in proportion to what has arrived.
 			s.Set.Reserve(kind, min(sec.Count, 1<<21))
@@ -210,22 +264,48 @@ func (s *Snapshot) readSection(r *snapshotReader, sec Section) error {
 		if err := r.full(entry); err != nil {
 			return err
 		}
-		if !known {
-			continue
+		if !take(entry) {
+			return fmt.Errorf("%w: entry %d of section %s", ErrSnapshot, i, sec.Kind)
 		}
-		var t Term
-		rest := entry[KeySize:]
-		if !kind.Outright() {
-			t.Cutoff = int64(binary.BigEndian.Uint64(rest))
-			rest = rest[8:]
-		}
-		t.Exp = binary.BigEndian.Uint32(rest)
-		if !t.valid(kind) {
-			return fmt.Errorf("%w: a %s with cutoff %d, exp %d", ErrSnapshot, kind, t.Cutoff, t.Exp)
-		}
-		s.Set.Join(kind, Key(entry[:KeySize]), t)
 	}
 	return nil
+}
+
+func (s *Snapshot) readEntry(kind Kind, b []byte) bool {
+	var t Term
+	if kind.Outright() {
+		t.Exp = binary.BigEndian.Uint32(b[KeySize:])
+	} else {
+		t = decodeTerm(b[KeySize:])
+	}
+	if !t.valid(kind) {
+		return false
+	}
+	s.Set.Join(kind, Key(b[:KeySize]), t)
+	return true
+}
+
+// readScheduled takes one in as not yet in effect; what is in effect at the
+// time of the snapshot stands among the entries, too.
+func (s *Snapshot) readScheduled(b []byte) bool {
+	p := Scheduled{
+		Kind:      Kind(b[0]),
+		Key:       Key(b[1:17]),
+		ID:        IDFrom([16]byte(b[17:33])),
+		Effective: int64(binary.BigEndian.Uint64(b[33:])),
+		Term:      decodeTerm(b[41:]),
+	}
+	if p.Kind >= numKinds {
+		if name := p.Kind.String(); !slices.Contains(s.Unknown, name) {
+			s.Unknown = append(s.Unknown, name)
+		}
+		return true
+	}
+	if !p.Kind.Valid() || !p.Term.valid(p.Kind) || p.Effective <= 0 {
+		return false
+	}
+	s.Set.Schedule(p, 0)
+	return true
 }
 
 // snapshotReader reads whole pieces, sums them, and keeps to a limit.

@@ -48,6 +48,23 @@ func entry(key Key, parts ...[]byte) []byte {
 	return slices.Concat(append([][]byte{key[:]}, parts...)...)
 }
 
+// termBytes is a term by the description of the format.
+func termBytes(t Term) []byte {
+	b := slices.Concat(u32(t.Exp), u64(uint64(t.Cutoff)), u64(uint64(t.SparingCutoff)), t.Spared[:], u64(uint64(t.MinVersion)), []byte{0})
+	if t.Suspended {
+		b[len(b)-1] = 1
+	}
+	return b
+}
+
+// scheduledBytes is an entry of the section "scheduled".
+func scheduledBytes(p Scheduled) []byte {
+	id := p.ID.Bytes()
+	return slices.Concat([]byte{byte(p.Kind)}, p.Key[:], id[:], u64(uint64(p.Effective)), termBytes(p.Term))
+}
+
+var everyCondition = Term{Cutoff: 0x0102030405060708, SparingCutoff: 0x1112131415161718, Spared: Key{0: 0x21, 15: 0x2f}, MinVersion: 0x3132333435363738, Suspended: true, Exp: 0x41424344}
+
 func u32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
@@ -67,8 +84,13 @@ func TestSnapshotGolden(t *testing.T) {
 	s.Join(KindToken, Key{1}, Term{Exp: 1000})
 	s.Join(KindToken, Key{2}, Term{Exp: 500}) // expired
 	s.Join(KindSession, Key{3}, Term{Cutoff: 77, Exp: Never})
-	want := seal(sections(section("token", 1, 20), section("session", 1, 28)),
-		entry(Key{1}, u32(1000)), entry(Key{3}, u64(77), u32(0xffffffff)))
+	s.Join(KindClaim, Key{4}, everyCondition)
+	later := Scheduled{KindSubject, Key{5}, cutoffUntil(88, 2000), testID, 9_000}
+	s.Schedule(later, 500_000)
+	s.Schedule(Scheduled{KindToken, Key{6}, Term{Exp: 3000}, "rev_7ZZZZZZZZZZZZZZZZZZZZZZZZZ", 1_000_000}, 500_000)
+	want := seal(sections(section("token", 1, 20), section("subject", 1, 61), section("session", 1, 61), section("claim", 1, 61), section("scheduled", 2, 86)),
+		entry(Key{1}, u32(1000)), entry(Key{5}, termBytes(later.Term)), entry(Key{3}, termBytes(Term{Cutoff: 77, Exp: Never})), entry(Key{4}, termBytes(everyCondition)),
+		scheduledBytes(later), scheduledBytes(Scheduled{KindToken, Key{6}, Term{Exp: 3000}, "rev_7ZZZZZZZZZZZZZZZZZZZZZZZZZ", 1_000_000}))
 	if got := writeSnapshot(t, s, 500); !bytes.Equal(got, want) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}
@@ -181,17 +203,19 @@ var snapshotTable = []struct {
 	{"no sections", seal(edit(sections(), `,"sections":[]`, ``)), map[place]Term{}, nil},
 	{"empty section", seal(sections(section("token", 0, 20))), map[place]Term{}, nil},
 	{"unknown field", seal(edit(sections(), `{`, `{"new":1,`)), map[place]Term{}, nil},
-	{"outright", seal(sections(section("token", 1, 20)), entry(Key{1}, u32(7))), map[place]Term{{KindToken, Key{1}}: {0, 7}}, nil},
-	{"by cutoff", seal(sections(section("client", 1, 28)), entry(Key{1}, u64(1<<63-1), u32(7))), map[place]Term{{KindClient, Key{1}}: {1<<63 - 1, 7}}, nil},
-	{"key given twice", seal(sections(section("client", 2, 28)), entry(Key{1}, u64(8), u32(7)), entry(Key{1}, u64(5), u32(9))),
-		map[place]Term{{KindClient, Key{1}}: {8, 9}}, nil},
+	{"outright", seal(sections(section("token", 1, 20)), entry(Key{1}, u32(7))), map[place]Term{{KindToken, Key{1}}: cutoffUntil(0, 7)}, nil},
+	{"by cutoff", seal(sections(section("client", 1, 61)), entry(Key{1}, termBytes(cutoffUntil(1<<63-1, 7)))), map[place]Term{{KindClient, Key{1}}: cutoffUntil(1<<63-1, 7)}, nil},
+	{"every condition", seal(sections(section("device", 1, 61)), entry(Key{1}, termBytes(everyCondition))), map[place]Term{{KindDevice, Key{1}}: everyCondition}, nil},
+	{"suspended only", seal(sections(section("grant", 1, 61)), entry(Key{1}, termBytes(Term{Suspended: true, Exp: Never}))), map[place]Term{{KindGrant, Key{1}}: {Suspended: true, Exp: Never}}, nil},
+	{"key given twice", seal(sections(section("client", 2, 61)), entry(Key{1}, termBytes(cutoffUntil(8, 7))), entry(Key{1}, termBytes(cutoffUntil(5, 9)))),
+		map[place]Term{{KindClient, Key{1}}: cutoffUntil(8, 9)}, nil},
 	{"kind given twice", seal(sections(section("key", 1, 20), section("key", 1, 20)), entry(Key{1}, u32(7)), entry(Key{2}, u32(9))),
-		map[place]Term{{KindKey, Key{1}}: {0, 7}, {KindKey, Key{2}}: {0, 9}}, nil},
+		map[place]Term{{KindKey, Key{1}}: cutoffUntil(0, 7), {KindKey, Key{2}}: cutoffUntil(0, 9)}, nil},
 	{"longer entries", seal(sections(section("token", 2, 23), section("issuer", 1, 1024)), entry(Key{1}, u32(7), []byte("new")), entry(Key{2}, u32(8), []byte("new")),
-		entry(Key{3}, u64(5), u32(9), make([]byte, 1024-28))),
-		map[place]Term{{KindToken, Key{1}}: {0, 7}, {KindToken, Key{2}}: {0, 8}, {KindIssuer, Key{3}}: {5, 9}}, nil},
-	{"unknown kinds", seal(sections(section("device", 2, 16), section("token", 1, 20), section("claim:x", 1, 40), section("y", 0, 30)),
-		make([]byte, 32), entry(Key{1}, u32(7)), make([]byte, 40)), map[place]Term{{KindToken, Key{1}}: {0, 7}}, []string{"device", "claim:x", "y"}},
+		entry(Key{3}, termBytes(cutoffUntil(5, 9)), make([]byte, 1024-61))),
+		map[place]Term{{KindToken, Key{1}}: cutoffUntil(0, 7), {KindToken, Key{2}}: cutoffUntil(0, 8), {KindIssuer, Key{3}}: cutoffUntil(5, 9)}, nil},
+	{"unknown kinds", seal(sections(section("tenant", 2, 16), section("token", 1, 20), section("claim:x", 1, 40), section("y", 0, 30)),
+		make([]byte, 32), entry(Key{1}, u32(7)), make([]byte, 40)), map[place]Term{{KindToken, Key{1}}: cutoffUntil(0, 7)}, []string{"tenant", "claim:x", "y"}},
 
 	{"another magic", bytes.Replace(seal(sections()), []byte("RVC"), []byte("rvc"), 1), nil, nil},
 	{"another version", bytes.Replace(seal(sections()), []byte("P\x01"), []byte("P\x02"), 1), nil, nil},
@@ -210,15 +234,28 @@ var snapshotTable = []struct {
 	{"negative count", seal(sections(section("token", -1, 20))), nil, nil},
 	{"count beyond all numbers", seal(edit(sections(section("token", 1, 20)), `:1,`, `:9223372036854775808,`)), nil, nil},
 	{"entries too short", seal(sections(section("token", 1, 19)), make([]byte, 19)), nil, nil},
-	{"entries too short for a cutoff", seal(sections(section("subject", 1, 27)), make([]byte, 27)), nil, nil},
-	{"unknown entries too short", seal(sections(section("device", 1, 15)), make([]byte, 15)), nil, nil},
-	{"entries too long", seal(sections(section("device", 1, 1025)), make([]byte, 1025)), nil, nil},
-	{"negative size", seal(sections(section("device", 1, -1))), nil, nil},
+	{"entries too short for a cutoff", seal(sections(section("subject", 1, 60)), make([]byte, 60)), nil, nil},
+	{"unknown entries of no bytes", seal(sections(section("tenant", 1, 0))), nil, nil},
+	{"entries too long", seal(sections(section("tenant", 1, 1025)), make([]byte, 1025)), nil, nil},
+	{"negative size", seal(sections(section("tenant", 1, -1))), nil, nil},
 	{"fewer entries than said", seal(sections(section("token", 2, 20)), entry(Key{1}, u32(7))), nil, nil},
 	{"more entries than said", seal(sections(section("token", 1, 20)), entry(Key{1}, u32(7)), entry(Key{2}, u32(7))), nil, nil},
 	{"exp 0", seal(sections(section("token", 1, 20)), entry(Key{1}, u32(0))), nil, nil},
-	{"cutoff 0", seal(sections(section("subject", 1, 28)), entry(Key{1}, u64(0), u32(7))), nil, nil},
-	{"negative cutoff", seal(sections(section("subject", 1, 28)), entry(Key{1}, u64(1<<63), u32(7))), nil, nil},
+	{"exp 0 of a subject", seal(sections(section("subject", 1, 61)), entry(Key{1}, termBytes(cutoffUntil(5, 0)))), nil, nil},
+	{"no condition", seal(sections(section("subject", 1, 61)), entry(Key{1}, termBytes(cutoffUntil(0, 7)))), nil, nil},
+	{"negative cutoff", seal(sections(section("subject", 1, 61)), entry(Key{1}, termBytes(cutoffUntil(-1, 7)))), nil, nil},
+	{"negative version", seal(sections(section("subject", 1, 61)), entry(Key{1}, termBytes(Term{MinVersion: -1, Exp: 7}))), nil, nil},
+	{"spares nobody", seal(sections(section("subject", 1, 61)), entry(Key{1}, termBytes(Term{SparingCutoff: 5, Exp: 7}))), nil, nil},
+	{"spares from nothing", seal(sections(section("subject", 1, 61)), entry(Key{1}, termBytes(Term{Cutoff: 5, Spared: Key{1}, Exp: 7}))), nil, nil},
+	{"spares what a cutoff has revoked", seal(sections(section("subject", 1, 61)), entry(Key{1}, termBytes(Term{Cutoff: 5, SparingCutoff: 5, Spared: Key{1}, Exp: 7}))), nil, nil},
+
+	{"scheduled", seal(sections(section("scheduled", 1, 86)), scheduledBytes(Scheduled{KindSubject, Key{1}, everyCondition, testID, 7})), map[place]Term{}, nil},
+	{"scheduled, longer", seal(sections(section("scheduled", 1, 90)), scheduledBytes(Scheduled{KindToken, Key{1}, Term{Exp: 9}, testID, 7}), []byte("more")), map[place]Term{}, nil},
+	{"scheduled, too short", seal(sections(section("scheduled", 1, 85)), make([]byte, 85)), nil, nil},
+	{"scheduled, of no kind", seal(sections(section("scheduled", 1, 86)), scheduledBytes(Scheduled{0, Key{1}, everyCondition, testID, 7})), nil, nil},
+	{"scheduled, at once", seal(sections(section("scheduled", 1, 86)), scheduledBytes(Scheduled{KindSubject, Key{1}, everyCondition, testID, 0})), nil, nil},
+	{"scheduled, in the past of time", seal(sections(section("scheduled", 1, 86)), scheduledBytes(Scheduled{KindSubject, Key{1}, everyCondition, testID, -1})), nil, nil},
+	{"scheduled token with a condition", seal(sections(section("scheduled", 1, 86)), scheduledBytes(Scheduled{KindToken, Key{1}, everyCondition, testID, 7})), nil, nil},
 }
 
 func TestReadSnapshot(t *testing.T) {
@@ -292,13 +329,13 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 func TestSnapshotClaimsAreNotBelieved(t *testing.T) {
 	var all []string
 	for _, k := range Kinds() {
-		all = append(all, section(k.String(), 0, 28))
+		all = append(all, section(k.String(), 0, 61))
 	}
 	for name, data := range map[string][]byte{
 		"nothing":          seal(sections(section("token", 1<<40, 20))),
 		"some entries":     seal(sections(section("token", 1<<40, 20)), bytes.Repeat(entry(Key{1}, u32(7)), 1000)),
 		"some of unknown":  seal(sections(section("x", 1<<62, 1024)), make([]byte, 5000)),
-		"nothing, cutoffs": seal(sections(section("subject", 1<<62, 28))),
+		"nothing, cutoffs": seal(sections(section("subject", 1<<62, 61))),
 		"empty sections":   seal(sections(slices.Repeat(all, 100)...)),
 		"header":           append([]byte("RVCSNAP\x01\xff\xff\xff\xff"), make([]byte, 100)...),
 	} {

@@ -18,9 +18,15 @@ const (
 type Target struct {
 	Kind Kind   `json:"kind"`
 	Iss  string `json:"iss"`
-	// Value is the jti, sub, sid, client_id or kid; for KindHandle the unpadded
-	// base64url SHA-256 of the signing input; for KindIssuer it is empty.
+	// Claim is the name of the claim, for KindClaim only.
+	Claim string `json:"claim,omitzero"`
+	// Value is the jti, sub, sid, client_id, kid, device_id, or the value of the
+	// grant or of the claim; for KindActor the sub of the actor, and Iss the
+	// actor's; for KindHandle the unpadded base64url SHA-256 of the signing
+	// input; for KindIssuer it is empty.
 	Value string `json:"value,omitzero"`
+	// Client is the client_id, for KindSubjectClient only.
+	Client string `json:"client,omitzero"`
 }
 
 // FieldError says which field of an input is wrong and why. Field is the
@@ -49,6 +55,9 @@ func (t Target) Validate() error {
 	if err := CheckText("iss", t.Iss, MaxIssuerLen); err != nil {
 		return err
 	}
+	if err := t.validateParts(); err != nil {
+		return err
+	}
 	if t.Kind == KindIssuer {
 		if t.Value != "" {
 			return &FieldError{"value", "must be absent for kind issuer"}
@@ -65,6 +74,28 @@ func (t Target) Validate() error {
 		}
 	}
 	return CheckText("value", t.Value, MaxValueLen)
+}
+
+// validateParts checks the fields that only one kind has.
+func (t Target) validateParts() error {
+	for _, part := range []struct {
+		name, value string
+		kind        Kind
+	}{
+		{"claim", t.Claim, KindClaim},
+		{"client", t.Client, KindSubjectClient},
+	} {
+		switch {
+		case t.Kind == part.kind && part.value == "":
+			return &FieldError{part.name, fmt.Sprintf("missing: kind %s needs it", part.kind)}
+		case t.Kind != part.kind && part.value != "":
+			return &FieldError{part.name, fmt.Sprintf("only kind %s has it", part.kind)}
+		}
+		if err := CheckText(part.name, part.value, MaxValueLen); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckText refuses text that is too long, not UTF-8, or holds control

@@ -319,7 +319,8 @@ func TestTimeRoundTrip(t *testing.T) {
 
 func TestKindNames(t *testing.T) {
 	// Both columns are on disk and on the wire.
-	numbers := map[Kind]string{1: "token", 2: "handle", 3: "subject", 4: "session", 6: "client", 10: "key", 11: "issuer"}
+	numbers := map[Kind]string{1: "token", 2: "handle", 3: "subject", 4: "session", 5: "grant", 6: "client", 7: "subject_client", 8: "actor",
+		9: "device", 10: "key", 11: "issuer", 12: "claim"}
 	for n := range 256 {
 		k := Kind(n)
 		name, ok := numbers[k]
@@ -341,7 +342,7 @@ func TestKindNames(t *testing.T) {
 			t.Errorf("%q is read as %d, %v", name, u, err)
 		}
 	}
-	for _, s := range []string{"", "Token", "TOKEN", " token", "token ", "kind(5)", "device", "1"} {
+	for _, s := range []string{"", "Token", "TOKEN", " token", "token ", "kind(5)", "devices", "claim:x", "1"} {
 		if k, err := ParseKind(s); err == nil || k != 0 {
 			t.Errorf("%q is read as %s", s, k)
 		}
@@ -357,30 +358,45 @@ func TestTargetValidate(t *testing.T) {
 		target Target
 		field  string // "" for none
 	}{
-		{Target{KindToken, testIss, "j"}, ""},
-		{Target{KindSubject, testIss, "Zoë 😀 <>\"'"}, ""},
-		{Target{KindSession, strings.Repeat("i", 512), long}, ""},
-		{Target{KindClient, "not a url", " "}, ""},
-		{Target{KindHandle, testIss, HandleOf("x")}, ""},
-		{Target{KindIssuer, testIss, ""}, ""},
+		{targetOf(KindToken, testIss, "j"), ""},
+		{targetOf(KindSubject, testIss, "Zoë 😀 <>\"'"), ""},
+		{targetOf(KindSession, strings.Repeat("i", 512), long), ""},
+		{targetOf(KindClient, "not a url", " "), ""},
+		{targetOf(KindHandle, testIss, HandleOf("x")), ""},
+		{targetOf(KindIssuer, testIss, ""), ""},
 
 		{Target{}, "kind"},
-		{Target{5, testIss, "v"}, "kind"},
-		{Target{99, testIss, "v"}, "kind"},
-		{Target{KindToken, "", "v"}, "iss"},
-		{Target{KindIssuer, "", ""}, "iss"},
-		{Target{KindToken, strings.Repeat("i", 513), "v"}, "iss"},
-		{Target{KindToken, "a\nb", "v"}, "iss"},
-		{Target{KindToken, "\xff", "v"}, "iss"},
-		{Target{KindIssuer, "a\x00", ""}, "iss"},
-		{Target{KindToken, testIss, ""}, "value"},
-		{Target{KindToken, testIss, long + "x"}, "value"},
-		{Target{KindSubject, testIss, "a\r"}, "value"},
-		{Target{KindSubject, testIss, "\xed\xa0\x80"}, "value"},
-		{Target{KindIssuer, testIss, "v"}, "value"},
-		{Target{KindHandle, testIss, "h.p"}, "value"},
-		{Target{KindHandle, testIss, HandleOf("x") + "="}, "value"},
-		{Target{KindHandle, testIss, HandleOf("x")[1:]}, "value"},
+		{targetOf(13, testIss, "v"), "kind"},
+		{targetOf(KindGrant, testIss, "g"), ""},
+		{targetOf(KindActor, testIss, "svc"), ""},
+		{targetOf(KindDevice, testIss, "d"), ""},
+		{Target{Kind: KindSubjectClient, Iss: testIss, Value: "alice", Client: "c"}, ""},
+		{Target{Kind: KindClaim, Iss: testIss, Claim: "tenant", Value: "t"}, ""},
+		{Target{Kind: KindSubjectClient, Iss: testIss, Value: "alice"}, "client"},
+		{Target{Kind: KindSubjectClient, Iss: testIss, Client: "c"}, "value"},
+		{Target{Kind: KindSubjectClient, Iss: testIss, Value: "alice", Client: "a\n"}, "client"},
+		{Target{Kind: KindSubjectClient, Iss: testIss, Value: "alice", Client: long + "x"}, "client"},
+		{Target{Kind: KindClaim, Iss: testIss, Value: "t"}, "claim"},
+		{Target{Kind: KindClaim, Iss: testIss, Claim: "tenant"}, "value"},
+		{Target{Kind: KindClaim, Iss: testIss, Claim: "\xff", Value: "t"}, "claim"},
+		{Target{Kind: KindClaim, Iss: testIss, Claim: "tenant", Value: "t", Client: "c"}, "client"},
+		{Target{Kind: KindSubject, Iss: testIss, Value: "alice", Claim: "tenant"}, "claim"},
+		{Target{Kind: KindIssuer, Iss: testIss, Client: "c"}, "client"},
+		{targetOf(99, testIss, "v"), "kind"},
+		{targetOf(KindToken, "", "v"), "iss"},
+		{targetOf(KindIssuer, "", ""), "iss"},
+		{targetOf(KindToken, strings.Repeat("i", 513), "v"), "iss"},
+		{targetOf(KindToken, "a\nb", "v"), "iss"},
+		{targetOf(KindToken, "\xff", "v"), "iss"},
+		{targetOf(KindIssuer, "a\x00", ""), "iss"},
+		{targetOf(KindToken, testIss, ""), "value"},
+		{targetOf(KindToken, testIss, long+"x"), "value"},
+		{targetOf(KindSubject, testIss, "a\r"), "value"},
+		{targetOf(KindSubject, testIss, "\xed\xa0\x80"), "value"},
+		{targetOf(KindIssuer, testIss, "v"), "value"},
+		{targetOf(KindHandle, testIss, "h.p"), "value"},
+		{targetOf(KindHandle, testIss, HandleOf("x")+"="), "value"},
+		{targetOf(KindHandle, testIss, HandleOf("x")[1:]), "value"},
 	} {
 		err := c.target.Validate()
 		var f *FieldError

@@ -26,6 +26,10 @@ type Config struct {
 	// None: tokens of every issuer can be revoked, and keys are the only
 	// credentials.
 	Issuers []token.Issuer
+	// Claims says where in a token to find what has no registered claim, and
+	// by which claims tokens can be revoked. Subscribers have to be configured
+	// alike; one that is not says that it can't enforce what it is sent.
+	Claims events.ClaimNames
 	// Audience has to be in the aud of a token that is a credential. Default:
 	// "revocast".
 	Audience string

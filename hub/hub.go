@@ -100,22 +100,24 @@ func (h *Hub) open(ctx context.Context) error {
 		return err
 	}
 	save := func(data []byte) error { return dir.replace(keysFile, data) }
-	keys, made, err := api.NewKeyring(stored, save, cfg.AdminKey)
-	if err != nil {
-		return err
-	}
-	h.adminKey = made
-	h.cfg.AdminKey = "" // needed no more
-
 	h.register()
 	h.feed, err = feed.Open(ctx, feed.Config{
-		Log: l, Keys: signing, Issuer: issuers, TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat,
+		Log: l, Keys: signing, Issuer: issuers, Claims: cfg.Claims, TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat,
 		Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
 	})
 	if err != nil {
 		return err
 	}
 	h.closers = append(h.closers, h.feed.Close)
+
+	// Last of what can fail: a key that is made now is stored, and has to be
+	// shown, which a hub that does not open never does.
+	keys, made, err := api.NewKeyring(stored, save, cfg.AdminKey)
+	if err != nil {
+		return err
+	}
+	h.adminKey = made
+	h.cfg.AdminKey = "" // needed no more
 	h.api = api.New(api.Config{
 		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: []string{signing.ID()},
 		Version: cfg.Version, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: h.registry,
@@ -131,7 +133,7 @@ func (h *Hub) openIssuers() (*token.Verifier, func(string) (time.Duration, time.
 		return nil, nil, checkRetention(h.cfg.Retention, byIss)
 	}
 	v, err := token.New(h.cfg.Issuers, token.Options{
-		Logger: h.cfg.Logger, DangerouslyAllowPrivateJWKS: h.cfg.DangerouslyAllowPrivateJWKS})
+		Logger: h.cfg.Logger, Claims: h.cfg.Claims, DangerouslyAllowPrivateJWKS: h.cfg.DangerouslyAllowPrivateJWKS})
 	if err != nil {
 		return nil, nil, err
 	}

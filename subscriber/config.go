@@ -46,6 +46,11 @@ type Config struct {
 	// Guard of prepared claims are of use.
 	Issuers []Issuer
 
+	// Claims says where in a token to find what has no registered claim. It
+	// has to be what the hubs are configured with, or what they send could not
+	// be enforced: the subscriber says so and is not fresh.
+	Claims events.ClaimNames
+
 	// HubKeys are the only keys that may sign for the hubs. If empty, the keys
 	// in a hub's hello are believed, because TLS vouches for the hub.
 	HubKeys []events.PublicKey

@@ -30,6 +30,7 @@ type fakeHub struct {
 	changed  chan struct{}
 	epoch    string
 	salt     events.Salt
+	claims   events.ClaimNames
 	feed     string
 	records  []fakeRecord // seq n is at n-1
 	oldest   uint64       // positions before it need a snapshot
@@ -120,7 +121,7 @@ func (h *fakeHub) fold(seq uint64) *events.LiveSet {
 	set := events.NewLiveSet()
 	for _, r := range h.records[:seq] {
 		for _, op := range r.ops {
-			set.Apply(op)
+			set.Apply(op, time.Now().UnixMilli())
 		}
 	}
 	return set
@@ -209,7 +210,7 @@ func (h *fakeHub) serveFeed(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hello := events.Hello{V: 1, Feed: h.feed, Epoch: h.epoch, Head: h.head(), Mode: events.ModeDelta,
-		HeartbeatMS: 150, Salt: h.salt, Keys: []events.PublicKey{h.key.Public()}}
+		HeartbeatMS: 150, Salt: h.salt, Keys: []events.PublicKey{h.key.Public()}, Claims: h.claims}
 	next := uint64(0)
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		pos, err := events.ParsePosition(id)

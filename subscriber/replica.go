@@ -16,6 +16,7 @@ import (
 type replica struct {
 	budget int64              // Config.MemoryBudget
 	pinned []events.PublicKey // Config.HubKeys
+	names  events.ClaimNames  // Config.Claims
 
 	feed  string
 	held  *holdings // nil: nothing yet; else sets[0] is that of the feed
@@ -33,6 +34,9 @@ type replica struct {
 	ahead    []aheadTick         // ticks beyond pos, in order
 	answered []aheadAnswer       // answers beyond pos, in order
 
+	hubAhead int64 // how far the hub's wall clock is ahead of ours, in milliseconds
+	due      int64 // when, by the hub's clock, something scheduled takes effect; 0: nothing is
+
 	trouble  trouble
 	troubled bool   // trouble was not 0 when settle last looked
 	since    moment // trouble began
@@ -43,6 +47,7 @@ type replica struct {
 	hubBehind bool     // the hub's head was before pos
 	kept      int      // revocations held that the last snapshot did not know
 	unknown   []string // operations that can't be enforced, as the feed names them
+	blind     bool     // the hub revokes by claims that are not read here
 }
 
 type lastTick struct {
@@ -71,7 +76,7 @@ const maxAhead = 16
 const maxKept = 3
 
 func newReplica(config Config, start moment) *replica {
-	return &replica{budget: config.MemoryBudget, pinned: config.HubKeys, proven: start, trouble: unproven, troubled: true, since: start}
+	return &replica{budget: config.MemoryBudget, pinned: config.HubKeys, names: config.Claims, proven: start, trouble: unproven, troubled: true, since: start}
 }
 
 // frameError is something that the protocol does not allow.
@@ -115,10 +120,11 @@ func (r *replica) hello(h *events.Hello, now moment) (snapshot, union bool, err 
 		}
 		// The file is not of this feed: nothing of it was ever of use, nor is
 		// the mode, which answers the file's position.
-		*r = *newReplica(Config{MemoryBudget: r.budget, HubKeys: r.pinned}, r.proven)
+		*r = *newReplica(Config{MemoryBudget: r.budget, HubKeys: r.pinned, Claims: r.names}, r.proven)
 		h.Mode = events.ModeSnapshot
 	}
 	r.feed, r.keys, r.greeted, r.stuck = h.Feed, keys, true, 0
+	r.blind = !r.names.Covers(h.Claims)
 	for kid := range r.ticks {
 		// Bounded by the keys of one hello; a key that comes back later has
 		// the report's nonce against replays.
@@ -187,6 +193,7 @@ func (r *replica) begin(held *holdings, pos events.Position, chain events.Chain)
 	r.held, r.pos, r.chain = held, pos, chain
 	r.head = max(r.head, pos.Seq)
 	r.tick, r.probe, r.ahead, r.answered = nil, nil, nil, nil
+	r.due = 1 // long ago: the next advance looks at everything that is scheduled
 }
 
 // install puts a snapshot in place. h is the hello that asked for it, and
@@ -247,6 +254,11 @@ func joinAll(into, from *events.LiveSet, now int64) (news int) {
 			}
 		}
 	}
+	for _, p := range from.Scheduled() {
+		if !slices.ContainsFunc(into.Scheduled(), func(q events.Scheduled) bool { return q.ID == p.ID }) {
+			into.Schedule(p, 0)
+		}
+	}
 	return news
 }
 
@@ -297,8 +309,12 @@ func (r *replica) record(data []byte, id string, now moment) (part events.FeedPa
 	}
 	// A restore does not reach the sets of earlier histories: their keys are
 	// of another salt. They keep what they have until it expires.
+	hubNow := r.hubTime(now)
 	for _, op := range part.Ops {
-		r.set().Apply(op)
+		r.set().Apply(op, hubNow)
+		if op.Effective > hubNow && (r.due == 0 || op.Effective < r.due) {
+			r.due = op.Effective
+		}
 	}
 	for _, what := range part.Unknown {
 		if len(r.unknown) < maxUnknown && !slices.Contains(r.unknown, what) {
@@ -339,6 +355,7 @@ func (r *replica) proveTick(data []byte, now moment) (proof bool, err *frameErro
 		return false, disputes("tick", "the hub signed for another history up to %d", t.Seq)
 	}
 	r.ticks[t.KeyID] = lastTick{t.At, t.Seq}
+	r.hubAhead = int64(t.At) - now.wall
 	r.head = max(r.head, t.Seq)
 	if t.Seq <= r.pos.Seq {
 		r.tick = &now
@@ -420,7 +437,7 @@ func (r *replica) settle(now moment) {
 	}
 	set(behind, r.pos.Seq < r.head)
 	set(unproven, r.tick == nil || r.probe == nil)
-	set(unenforceable, len(r.unknown) > 0)
+	set(unenforceable, len(r.unknown) > 0 || r.blind)
 	if r.trouble != 0 && !r.troubled {
 		r.since = now
 	}
@@ -432,6 +449,26 @@ func (r *replica) settle(now moment) {
 			r.proven = *r.probe
 		}
 	}
+}
+
+// hubTime is the hub's clock, in unix milliseconds, as the latest tick tells
+// it: behind by no more than the tick was on its way.
+func (r *replica) hubTime(now moment) int64 { return now.wall + r.hubAhead }
+
+// advance puts into effect what was scheduled for now or before, and reports
+// whether there was any.
+func (r *replica) advance(now moment) (effective bool) {
+	hubNow := r.hubTime(now)
+	if r.due == 0 || r.due > hubNow {
+		return false
+	}
+	r.due = 0
+	for _, s := range r.held.sets {
+		if next := s.set.Advance(hubNow); next != 0 && (r.due == 0 || next < r.due) {
+			r.due = next
+		}
+	}
+	return true
 }
 
 // sweep forgets what has expired, a part at each call.
@@ -452,7 +489,7 @@ func (r *replica) sweep(now moment) {
 func (r *replica) view() *view {
 	v := &view{
 		held: r.held, trouble: r.trouble, troubleSince: r.since, proven: r.proven, older: r.older,
-		greeted: r.greeted, hubBehind: r.hubBehind, kept: r.kept, feed: r.feed, position: r.pos, head: r.head, unknown: r.unknown,
+		greeted: r.greeted, hubBehind: r.hubBehind, kept: r.kept, feed: r.feed, position: r.pos, head: r.head, unknown: r.unknown, blind: r.blind,
 	}
 	if len(r.answered) > 0 {
 		v.late, v.lateSince = true, r.answered[0].received

@@ -113,7 +113,7 @@ func TestReplica(t *testing.T) {
 		fold := func(seq uint64) *events.LiveSet {
 			s := events.NewLiveSet()
 			for _, e := range log[:seq] {
-				s.Apply(e.op)
+				s.Apply(e.op, 0)
 			}
 			return s
 		}

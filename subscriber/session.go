@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -183,6 +184,7 @@ func (se *session) resync(union bool) {
 	}
 	s.resynced(reason)
 	s.watch.reindex()
+	s.lookAgain() // for what is scheduled
 	v := s.view.Load()
 	s.log.Info("snapshot installed", "hub", se.hub, "reason", reason, "position", v.position.String(), "kept", v.kept)
 	se.ending.again = true
@@ -198,6 +200,9 @@ func (se *session) record(e *sse.Event) {
 		s.details.learn(part)
 		s.watch.affected(part.Ops)
 		s.config.Metrics.Applied(len(part.Ops))
+		if slices.ContainsFunc(part.Ops, func(op events.Op) bool { return op.Effective != 0 }) {
+			s.lookAgain()
+		}
 		if part.Report {
 			s.askReport()
 		}

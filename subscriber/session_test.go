@@ -41,9 +41,13 @@ func TestRevokeAndRestore(t *testing.T) {
 func TestKinds(t *testing.T) {
 	w := newWorld(t)
 	full := events.Claims{Issuer: testIssuer, ID: "j", Subject: "s", Session: "sid", Client: "c", KeyID: "k",
-		Handle: events.HandleOf("a.b"), IssuedAt: time.Now().UnixMilli() - 5000, Expires: time.Now().UnixMilli() + 3600_000}
+		Handle: events.HandleOf("a.b"), Device: "d", Grants: []string{"other grant", "g"},
+		Actors:   []events.Actor{{Issuer: testIssuer, Subject: "service"}, {Issuer: testIssuer, Subject: "a"}},
+		Extra:    []events.ClaimValue{{Name: testClaim, Value: "x"}},
+		IssuedAt: time.Now().UnixMilli() - 5000, Expires: time.Now().UnixMilli() + 3600_000}
 	values := map[events.Kind]string{events.KindToken: "j", events.KindHandle: full.Handle, events.KindSubject: "s",
-		events.KindSession: "sid", events.KindClient: "c", events.KindKey: "k", events.KindIssuer: ""}
+		events.KindSession: "sid", events.KindClient: "c", events.KindKey: "k", events.KindIssuer: "",
+		events.KindGrant: "g", events.KindSubjectClient: "s", events.KindActor: "a", events.KindDevice: "d", events.KindClaim: "x"}
 	waitReady(t, w.sub)
 	for _, kind := range events.Kinds() {
 		w.mustBeAllowed(full)
@@ -64,6 +68,54 @@ func TestKinds(t *testing.T) {
 		}
 		w.restore(kind, values[kind])
 		w.mustReach()
+	}
+}
+
+// What is scheduled is enforced at its time by the hub's clock, whatever ours
+// says, and ends the guards then.
+func TestScheduled(t *testing.T) {
+	w := newWorld(t)
+	waitReady(t, w.sub)
+	w.step.Store(-30 * 60 * 1000) // half an hour behind
+	eventually(t, "a tick tells the hub's time", func() bool {
+		w.sub.mu.Lock()
+		defer w.sub.mu.Unlock()
+		return w.sub.replica.hubAhead > 29*60*1000
+	})
+	c := claims("j", "alice")
+	ctx, stop := w.sub.Guard(t.Context(), w.sub.Prepare(c))
+	defer stop()
+	op := w.op(events.Revoke, events.KindSubject, "alice")
+	op.ID = events.IDFrom([16]byte{1})
+	at := time.Now().Add(400 * time.Millisecond)
+	op.Effective = at.UnixMilli()
+	w.hub.append(false, op)
+	w.mustReach()
+	if v := w.sub.Check(c); time.Now().Before(at) && v.Outcome == Revoked {
+		t.Fatalf("%v before its time: %+v", time.Until(at), v)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second):
+		t.Fatal("the guard was not ended")
+	}
+	if late := time.Since(at); late < -5*time.Millisecond || late > 2*time.Second {
+		t.Errorf("%v after its time", late)
+	}
+	w.mustBeRevoked(c)
+}
+
+// A hub that revokes by claims which this subscriber does not read sends what
+// can't be enforced here.
+func TestClaimsThatAreNotRead(t *testing.T) {
+	w := newWorld(t, func(w *world, c *Config) {
+		w.hub.with(func() { w.hub.claims = events.ClaimNames{Extra: []string{"role"}} })
+	})
+	eventually(t, "connected", func() bool { return w.sub.Status().Hub != "" })
+	time.Sleep(2 * testStaleness)
+	s := w.sub.Status()
+	if s.Ready || s.State == Fresh || len(s.Unenforceable) != 1 {
+		t.Fatalf("%+v", s)
 	}
 }
 

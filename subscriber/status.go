@@ -90,7 +90,7 @@ func (s *Subscriber) Status() Status {
 		Head:           v.head,
 		Staleness:      v.standing(now, s.config.MaxStaleness).staleness,
 		Trouble:        v.trouble.names(),
-		Unenforceable:  v.unknown,
+		Unenforceable:  v.unenforceable(),
 		HubBehind:      v.hubBehind || v.kept > 0,
 		Kept:           v.kept,
 		Live:           make(map[string]int),

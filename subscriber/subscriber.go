@@ -31,6 +31,7 @@ type Subscriber struct {
 	closing  sync.Once
 
 	reportNow chan struct{} // holds one
+	scheduled chan struct{} // holds one: something takes effect at a time of its own
 	ready     chan struct{} // closed when the first head is reached
 
 	// view is what checks see. It is stored with mu held.
@@ -80,6 +81,7 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 	// made even if there are some, and closed again.
 	verifier, verr := token.New(config.Issuers, token.Options{
 		Transport:                   config.Transport,
+		Claims:                      config.Claims,
 		Logger:                      config.Logger,
 		Now:                         func() time.Time { return time.UnixMilli(clock.now().wall) },
 		DangerouslyAllowPrivateJWKS: config.DangerouslyAllowPrivateJWKS,
@@ -100,6 +102,7 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 		verifier:  verifier,
 		details:   newDetails(config.Details),
 		reportNow: make(chan struct{}, 1),
+		scheduled: make(chan struct{}, 1),
 		ready:     make(chan struct{}),
 		replica:   newReplica(config, clock.now()),
 		tally:     newTally(),
@@ -237,7 +240,14 @@ func (s *Subscriber) steward(ctx context.Context) {
 				s.failed(err)
 			}
 		}
-		if !sleep(ctx, s.nextLook(now)) {
+		look := time.NewTimer(s.nextLook(now))
+		select {
+		case <-look.C:
+		case <-s.scheduled:
+		case <-ctx.Done():
+		}
+		look.Stop()
+		if ctx.Err() != nil {
 			return
 		}
 	}
@@ -247,6 +257,7 @@ func (s *Subscriber) steward(ctx context.Context) {
 func (s *Subscriber) keepHouse(now moment) {
 	s.mu.Lock()
 	held := s.replica.held
+	effective := s.replica.advance(now)
 	s.replica.sweep(now)
 	reindex := held != s.replica.held
 	if held != nil && now.wall/1000 < s.sweptTo {
@@ -266,6 +277,8 @@ func (s *Subscriber) keepHouse(now moment) {
 	s.mu.Unlock()
 	if reindex {
 		s.watch.reindex()
+	} else if effective {
+		s.watch.recheck()
 	}
 	if s.config.Policy.closes(v.standing(now, s.config.MaxStaleness)) {
 		s.watch.closed()
@@ -275,9 +288,24 @@ func (s *Subscriber) keepHouse(now moment) {
 // errClock ends a session whose set may lack what an earlier time forgot.
 var errClock = errors.New("the wall clock was set back")
 
+// lookAgain wakes the steward: something may be due before it would look.
+func (s *Subscriber) lookAgain() {
+	select {
+	case s.scheduled <- struct{}{}:
+	default:
+	}
+}
+
 // nextLook is how long the steward may sleep: until what is held goes stale,
-// or until the policy closes, if that is soon.
+// until the policy closes, or until something that is scheduled takes effect,
+// if that is soon.
 func (s *Subscriber) nextLook(now moment) time.Duration {
+	s.mu.Lock()
+	due, hubNow := s.replica.due, s.replica.hubTime(now)
+	s.mu.Unlock()
+	if left := time.Duration(due-hubNow) * time.Millisecond; due != 0 && left < s.tuning.steward {
+		return max(left, 0)
+	}
 	st := s.view.Load().standing(now, s.config.MaxStaleness)
 	next := s.config.MaxStaleness - st.staleness
 	if !st.fresh {

@@ -68,7 +68,7 @@ func (s *Subscriber) Check(c events.Claims) Verdict {
 	if v.held != nil {
 		for i := range v.held.sets {
 			keys := v.held.sets[i].salt.Keys(c)
-			if hit, ok = v.held.sets[i].set.Match(&keys, c.IssuedAt, horizon(now)); ok {
+			if hit, ok = v.held.sets[i].set.Match(&keys, horizon(now)); ok {
 				break
 			}
 		}
@@ -104,7 +104,7 @@ func (v *view) match(t *Token, now moment) (events.Verdict, bool) {
 	}
 	ring := t.keysIn(v.held)
 	for i := range v.held.sets {
-		if hit, ok := v.held.sets[i].set.Match(&ring.keys[i], t.Claims.IssuedAt, horizon(now)); ok {
+		if hit, ok := v.held.sets[i].set.Match(&ring.keys[i], horizon(now)); ok {
 			return hit, true
 		}
 	}

@@ -40,6 +40,7 @@ type view struct {
 	position  events.Position
 	head      uint64
 	unknown   []string
+	blind     bool
 }
 
 // holdings are the sets in force: that of the feed first, then those of
@@ -76,6 +77,14 @@ func (t trouble) names() []string {
 		}
 	}
 	return names
+}
+
+// unenforceable lists what the hub sends and this subscriber can't enforce.
+func (v *view) unenforceable() []string {
+	if !v.blind {
+		return v.unknown
+	}
+	return append([]string{"the hub revokes by claims that Config.Claims does not name"}, v.unknown...)
 }
 
 // standing is what a view amounts to at a moment.

@@ -82,13 +82,13 @@ func (w *watch) index(x *watched) {
 		return
 	}
 	n := 0
-	x.links = make([]link, len(ring.keys)*len(events.Kinds()))
 	for i := range ring.keys {
-		for _, kind := range events.Kinds() {
-			key, ok := ring.keys[i].Key(kind)
-			if !ok {
-				continue
-			}
+		n += ring.keys[i].Len()
+	}
+	x.links = make([]link, n) // never to grow: others point into it
+	n = 0
+	for i := range ring.keys {
+		for _, key := range ring.keys[i].All {
 			l := &x.links[n]
 			n++
 			l.of, l.key, l.next = x, key, w.byKey[key]
@@ -98,7 +98,6 @@ func (w *watch) index(x *watched) {
 			w.byKey[key] = l
 		}
 	}
-	x.links = x.links[:n]
 }
 
 // unindex undoes index. mu is held.

@@ -193,7 +193,7 @@ func (w *world) check() {
 func (w *world) op(verb events.Verb, kind events.Kind, value string) events.Op {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
-	op := events.Op{Verb: verb, Kind: kind, Key: w.hub.salt.Key(events.Target{Kind: kind, Iss: testIssuer, Value: value})}
+	op := events.Op{Verb: verb, Kind: kind, Key: w.hub.salt.Key(targetOf(kind, value))}
 	if verb == events.Revoke {
 		op.Term.Exp = uint32(time.Now().Unix() + 7200)
 		if !kind.Outright() {
@@ -201,6 +201,20 @@ func (w *world) op(verb events.Verb, kind events.Kind, value string) events.Op {
 		}
 	}
 	return op
+}
+
+// testClaim is the claim by whose values the tests revoke.
+const testClaim = "role"
+
+func targetOf(kind events.Kind, value string) events.Target {
+	t := events.Target{Kind: kind, Iss: testIssuer, Value: value}
+	switch kind {
+	case events.KindClaim:
+		t.Claim = testClaim
+	case events.KindSubjectClient:
+		t.Client = "c"
+	}
+	return t
 }
 
 func (w *world) revoke(kind events.Kind, value string) {

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/internal/token"
 )
 
@@ -21,6 +22,7 @@ type configFile struct {
 	path    string
 	values  map[string]fileValue // by the name of the flag
 	issuers []issuerConfig
+	claims  events.ClaimNames
 }
 
 type fileValue struct {
@@ -81,8 +83,16 @@ func (f *configFile) take(entry *ast.MappingValueNode, names []string) error {
 			return yamlError(f.path, err)
 		}
 		return nil
+	case name == "claims":
+		if err := yaml.NodeToValue(entry.Value, &f.claims, yaml.Strict()); err != nil {
+			return yamlError(f.path, err)
+		}
+		if err := f.claims.Validate(); err != nil {
+			return fmt.Errorf("%s:%d: claims: %w", f.path, line, err)
+		}
+		return nil
 	case !slices.Contains(names, name):
-		return fmt.Errorf("%s:%d: unknown name %q; the names are %s, issuers", f.path, line, name, strings.Join(names, ", "))
+		return fmt.Errorf("%s:%d: unknown name %q; the names are %s, claims, issuers", f.path, line, name, strings.Join(names, ", "))
 	}
 	scalar, ok := entry.Value.(ast.ScalarNode)
 	if !ok {
@@ -102,7 +112,7 @@ func yamlError(path string, err error) error {
 	}
 	text := e.GetMessage()
 	if unknown := (*yaml.UnknownFieldError)(nil); errors.As(err, &unknown) {
-		text = fmt.Sprintf("unknown name %q; an issuer has %s", e.GetToken().Value, issuerNames)
+		text = fmt.Sprintf("unknown name %q; an issuer has %s; claims have grant, device, version, extra", e.GetToken().Value, issuerNames)
 	}
 	return fmt.Errorf("%s:%d: %s", path, e.GetToken().Position.Line, text)
 }

@@ -24,6 +24,13 @@ type revokeCmd struct {
 	Iss            string        `placeholder:"ISS" help:"The issuer of the tokens, as in their iss claim."`
 	Reason         string        `default:"logout" enum:"${reasons}" help:"${reasonsText}."`
 	Note           string        `help:"A word for the audit."`
+	Client         string        `help:"The client_id, for subject_client."`
+	Claim          string        `help:"The name of the claim, for claim."`
+	EffectiveAt    events.Time   `placeholder:"TIME" help:"When it takes effect: a margin for signing in again. Default: at once."`
+	ExceptJTI      string        `name:"except-jti" placeholder:"JTI" help:"The one token that the cutoff spares."`
+	ExceptSID      string        `name:"except-sid" placeholder:"SID" help:"The one session that the cutoff spares."`
+	MinVersion     int64         `placeholder:"N" help:"Revoke tokens whose version is lower, instead of by a cutoff."`
+	Suspend        bool          `help:"Revoke all tokens, future ones too, until restored."`
 	Cutoff         events.Time   `placeholder:"TIME" help:"Revoke what was issued up to then, such as 2026-11-22T03:00:00Z. Default: now."`
 	ExpiresAt      events.Time   `placeholder:"TIME" help:"The exp of a token or handle: how long to remember it."`
 	Wait           bool          `help:"Wait until the connected subscribers have applied it, and say how many have."`
@@ -39,7 +46,14 @@ func (revokeCmd) Help() string {
     handle VALUE    one token without a jti: SHA-256 of header.payload, base64url
     subject VALUE   all tokens of a sub that were issued up to the cutoff
     session VALUE   likewise of a sid
+    grant VALUE     likewise of a refresh family or exchange lineage
     client VALUE    likewise of a client_id
+    subject_client VALUE --client ID
+                    likewise of a sub for a client_id
+    actor VALUE     likewise of everybody for whom this sub acts
+    device VALUE    likewise of a device_id
+    claim VALUE --claim NAME
+                    likewise of a value of a claim that the hub is configured for
     issuer          likewise of the issuer
     key VALUE       all tokens signed with a kid, until restored
     jwt -           the one token on stdin, by its jti or else its handle
@@ -53,6 +67,8 @@ Examples:
     hub revoke subject alice --iss https://issuer.example --reason password_change
     hub revoke token 7f0c --iss https://issuer.example --expires-at 2026-11-22T04:00:00Z
     hub revoke session s-9 --iss https://issuer.example --wait
+    hub revoke subject alice --iss https://issuer.example --except-sid s-9
+    hub revoke subject alice --iss https://issuer.example --suspend --reason policy
     hub revoke jwt - --reason compromised < token.jwt`
 }
 
@@ -98,7 +114,13 @@ func (c revokeCmd) Run(ctx context.Context, std streams) error {
 
 // order is what to ask the hub for.
 func (c revokeCmd) order(std streams) (api.RevocationRequest, error) {
-	o := api.RevocationRequest{Cutoff: c.Cutoff, ExpiresAt: c.ExpiresAt, Reason: events.Reason(c.Reason), Note: c.Note}
+	o := api.RevocationRequest{
+		Cutoff: c.Cutoff, MinVersion: c.MinVersion, Suspend: c.Suspend, EffectiveAt: c.EffectiveAt,
+		ExpiresAt: c.ExpiresAt, Reason: events.Reason(c.Reason), Note: c.Note,
+	}
+	if c.ExceptJTI != "" || c.ExceptSID != "" {
+		o.Except = &events.Except{JTI: c.ExceptJTI, SID: c.ExceptSID}
+	}
 	if c.Kind == "jwt" {
 		if c.Value != "-" {
 			return o, usagef("a token on the command line can be seen by others: pipe it in, as in hub revoke jwt - < token.jwt")
@@ -107,10 +129,11 @@ func (c revokeCmd) order(std streams) (api.RevocationRequest, error) {
 		if err != nil {
 			return o, err
 		}
-		return o, c.fromToken(t, &o)
+		err = c.fromToken(t, &o)
+		return o, err
 	}
 	kind, err := events.ParseKind(c.Kind)
-	o.Target = events.Target{Kind: kind, Iss: c.Iss, Value: c.Value}
+	o.Target = events.Target{Kind: kind, Iss: c.Iss, Claim: c.Claim, Value: c.Value, Client: c.Client}
 	switch {
 	case err != nil:
 		return o, err
@@ -120,6 +143,10 @@ func (c revokeCmd) order(std streams) (api.RevocationRequest, error) {
 		return o, usagef("issuer takes no VALUE: its name is --iss")
 	case kind != events.KindIssuer && c.Value == "":
 		return o, usagef("%s needs a VALUE", kind)
+	case (kind == events.KindSubjectClient) != (c.Client != ""):
+		return o, usagef("--client goes with subject_client, which needs it")
+	case (kind == events.KindClaim) != (c.Claim != ""):
+		return o, usagef("--claim goes with claim, which needs it")
 	}
 	return o, nil
 }
@@ -150,7 +177,7 @@ func readToken(in io.Reader) (*token.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := token.ReadUnverified(raw)
+	t, err := token.ReadUnverified(raw, events.ClaimNames{})
 	if e := (*token.Error)(nil); errors.As(err, &e) {
 		return nil, usagef("stdin: %s (%s)", e.Detail, e.Code)
 	}

@@ -105,7 +105,7 @@ func (f hubFlags) hubConfig(where *settings) (hub.Config, *tls.Config, error) {
 	var errs []error
 	if where.file != nil {
 		issuers, err := where.file.tokenIssuers()
-		cfg.Issuers = issuers
+		cfg.Issuers, cfg.Claims = issuers, where.file.claims
 		errs = append(errs, err)
 	}
 	secure, err := f.tls()

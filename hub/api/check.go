@@ -96,7 +96,7 @@ func (a *API) read(ctx context.Context, req CheckRequest) (events.Claims, CheckA
 	case req.Token != "":
 		return a.readToken(ctx, req.Token)
 	}
-	claims, err := events.ParseClaims(req.Claims)
+	claims, err := a.feed.ClaimNames().Parse(req.Claims)
 	if err != nil {
 		return claims, CheckAnswer{}, &Problem{Code: InvalidField, Field: "claims", Detail: "Not an object with claims of the types that RFC 7519 gives them."}
 	}
@@ -116,7 +116,7 @@ func (a *API) readToken(ctx context.Context, raw string) (events.Claims, CheckAn
 	verified := err == nil
 	var e *token.Error
 	if errors.As(err, &e) && e.Code == token.CodeUnknownIssuer {
-		t, err = token.ReadUnverified(raw)
+		t, err = token.ReadUnverified(raw, a.feed.ClaimNames())
 	}
 	switch {
 	case err == nil:
@@ -133,19 +133,16 @@ func (a *API) readToken(ctx context.Context, raw string) (events.Claims, CheckAn
 // judge asks for each kind that the claims have a value of.
 func (a *API) judge(ctx context.Context, c *caller, claims events.Claims, out *CheckAnswer) error {
 	_, revoked := a.feed.Match(claims)
-	keys := a.feed.Salt().Keys(claims)
-	for _, kind := range events.Kinds() {
-		key, ok := keys.Key(kind)
-		if !ok {
-			continue
-		}
+	salt := a.feed.Salt()
+	keys := salt.Keys(claims)
+	for kind, key := range keys.All {
 		revs, err := a.feed.Explain(ctx, key)
 		if err != nil {
 			return err
 		}
 		m := Match{Kind: kind}
 		for _, rev := range revs {
-			if !kind.Outright() && claims.IssuedAt > int64(rev.Cutoff) {
+			if term := rev.Term(salt); !term.Matches(kind, &keys) || rev.EffectiveAt > events.At(a.now()) {
 				continue
 			}
 			revoked = true

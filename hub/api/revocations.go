@@ -22,11 +22,17 @@ type RevokeRequest struct {
 
 // RevocationRequest asks for one revocation.
 type RevocationRequest struct {
-	Target    events.Target `json:"target,omitzero"`
-	Cutoff    events.Time   `json:"cutoff,omitzero"`     // for kinds that match by cutoff; default: now
-	ExpiresAt events.Time   `json:"expires_at,omitzero"` // the exp of a token or handle, if it is known
-	Reason    events.Reason `json:"reason,omitzero"`
-	Note      string        `json:"note,omitzero"` // at most feed.MaxNoteLen bytes
+	Target events.Target `json:"target,omitzero"`
+	// At most one of Cutoff, MinVersion and Suspend; none for kinds that are
+	// revoked outright, and otherwise by default a cutoff of now.
+	Cutoff      events.Time    `json:"cutoff,omitzero"`
+	Except      *events.Except `json:"except,omitzero"` // goes with a cutoff: what it spares
+	MinVersion  int64          `json:"min_version,omitzero"`
+	Suspend     bool           `json:"suspend,omitzero"`
+	EffectiveAt events.Time    `json:"effective_at,omitzero"` // default: at once
+	ExpiresAt   events.Time    `json:"expires_at,omitzero"`   // the exp of a token or handle, if it is known
+	Reason      events.Reason  `json:"reason,omitzero"`
+	Note        string         `json:"note,omitzero"` // at most feed.MaxNoteLen bytes
 }
 
 // RevokeAnswer says what became of a RevokeRequest, in its order.
@@ -48,17 +54,21 @@ type Accepted struct {
 
 // Revocation is a live revocation.
 type Revocation struct {
-	ID          events.ID     `json:"id"`
-	Target      events.Target `json:"target"`
-	Cutoff      events.Time   `json:"cutoff,omitzero"`
-	ExpiresAt   events.Time   `json:"expires_at,omitzero"`
-	RetainUntil events.Time   `json:"retain_until,omitzero"` // absent: until restored
-	Reason      events.Reason `json:"reason"`
-	Note        string        `json:"note,omitzero"`
-	Actor       string        `json:"actor"`
-	Source      string        `json:"source"`
-	RevokedAt   events.Time   `json:"revoked_at"`
-	Seq         uint64        `json:"seq"`
+	ID          events.ID      `json:"id"`
+	Target      events.Target  `json:"target"`
+	Cutoff      events.Time    `json:"cutoff,omitzero"`
+	Except      *events.Except `json:"except,omitzero"`
+	MinVersion  int64          `json:"min_version,omitzero"`
+	Suspend     bool           `json:"suspend,omitzero"`
+	EffectiveAt events.Time    `json:"effective_at,omitzero"` // if it was scheduled
+	ExpiresAt   events.Time    `json:"expires_at,omitzero"`
+	RetainUntil events.Time    `json:"retain_until,omitzero"` // absent: until restored
+	Reason      events.Reason  `json:"reason"`
+	Note        string         `json:"note,omitzero"`
+	Actor       string         `json:"actor"`
+	Source      string         `json:"source"`
+	RevokedAt   events.Time    `json:"revoked_at"`
+	Seq         uint64         `json:"seq"`
 }
 
 // RevocationList is one page of the live revocations, newest first. A page
@@ -281,7 +291,8 @@ func (a *API) getRevocation(w http.ResponseWriter, r *request) error {
 
 func revocationOf(rev feed.Revocation) Revocation {
 	return Revocation{
-		ID: rev.ID, Target: rev.Target, Cutoff: rev.Cutoff, ExpiresAt: rev.ExpiresAt, RetainUntil: rev.RetainUntil,
+		ID: rev.ID, Target: rev.Target, Cutoff: rev.Cutoff, Except: rev.Except, MinVersion: rev.MinVersion, Suspend: rev.Suspend,
+		EffectiveAt: rev.EffectiveAt, ExpiresAt: rev.ExpiresAt, RetainUntil: rev.RetainUntil,
 		Reason: rev.Reason, Note: rev.Note, Actor: rev.Actor, Source: rev.Source, RevokedAt: rev.RevokedAt, Seq: rev.Seq,
 	}
 }
@@ -330,6 +341,8 @@ func filterOf(q query) (f feed.Filter, err error) {
 		{"kind", &kind, 32},
 		{"iss", &f.Iss, events.MaxIssuerLen},
 		{"value", &f.Value, events.MaxValueLen},
+		{"claim", &f.Claim, events.MaxValueLen},
+		{"client", &f.Client, events.MaxValueLen},
 		{"reason", &reason, 32},
 		{"actor", &f.Actor, events.MaxIssuerLen + 1 + events.MaxValueLen},
 	} {
@@ -339,6 +352,9 @@ func filterOf(q query) (f feed.Filter, err error) {
 	}
 	if f.Value != "" && f.Iss == "" {
 		return f, &Problem{Code: MissingField, Field: "iss", Detail: "A value means something together with its issuer."}
+	}
+	if (f.Claim != "" || f.Client != "") && f.Value == "" {
+		return f, &Problem{Code: MissingField, Field: "value", Detail: "A claim or client goes with a value."}
 	}
 	if kind != "" && f.Kind.UnmarshalText([]byte(kind)) != nil {
 		return f, &Problem{Code: InvalidField, Field: "kind", Detail: fmt.Sprintf("Want one of %v.", events.Kinds())}

@@ -34,7 +34,7 @@ func (a *API) routes() *http.ServeMux {
 	for pattern, m := range map[string]methods{
 		"/v1/revocations": {
 			"POST": {role: RoleRevoke, params: []string{"wait", "timeout"}, serve: a.revoke},
-			"GET":  {role: RoleAudit, params: []string{"kind", "iss", "value", "reason", "actor", "limit", "cursor"}, serve: a.listRevocations},
+			"GET":  {role: RoleAudit, params: []string{"kind", "iss", "value", "claim", "client", "reason", "actor", "limit", "cursor"}, serve: a.listRevocations},
 		},
 		"/v1/revocations/{id}": {
 			"GET":    {role: RoleAudit, serve: a.getRevocation},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/revocast/revocast/events"
@@ -21,6 +22,9 @@ type Config struct {
 	// may be off; false if revocations for it are refused. Nil: every issuer,
 	// with DefaultLifetime and DefaultSkew. It is called by many goroutines.
 	Issuer func(iss string) (lifetime, skew time.Duration, ok bool)
+
+	// Claims says where in a token to find what has no registered claim.
+	Claims events.ClaimNames
 
 	TickEvery      time.Duration // 1 s
 	Heartbeat      time.Duration // 2 s: something is sent to each subscriber at least this often
@@ -42,6 +46,7 @@ func (c Config) withDefaults() Config {
 	if c.Issuer == nil {
 		c.Issuer = func(string) (time.Duration, time.Duration, bool) { return DefaultLifetime, DefaultSkew, true }
 	}
+	c.Claims = c.Claims.WithDefaults()
 	c.TickEvery = orDefault(c.TickEvery, time.Second)
 	c.Heartbeat = orDefault(c.Heartbeat, 2*time.Second)
 	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second)
@@ -84,6 +89,7 @@ type Feed struct {
 	chain    events.Chain // guarded by mu: at seq
 	index    *index       // guarded by mu
 	requests requests     // guarded by mu
+	dueAt    atomic.Int64 // when, in unix milliseconds, something scheduled takes effect; 0: nothing is. Stored under mu
 	lastTick time.Time    // guarded by mu: when the latest tick was begun; zero before the first
 
 	drain    chan struct{} // closed by Drain, once
@@ -204,10 +210,24 @@ func (f *Feed) Position() events.Position {
 // Salt is what the feed's keys are made with.
 func (f *Feed) Salt() events.Salt { return f.salt }
 
+// ClaimNames says where in a token to find what has no registered claim.
+func (f *Feed) ClaimNames() events.ClaimNames { return f.cfg.Claims }
+
 // Match asks the live set about a token; see events.LiveSet.Match.
 func (f *Feed) Match(c events.Claims) (events.Verdict, bool) {
+	now := f.cfg.Now()
+	if due := f.dueAt.Load(); due != 0 && due <= now.UnixMilli() {
+		f.advance()
+	}
 	keys := f.salt.Keys(c)
-	return f.live.Match(&keys, c.IssuedAt, f.cfg.Now().Unix())
+	return f.live.Match(&keys, now.Unix())
+}
+
+// advance puts into effect what was scheduled for now or before.
+func (f *Feed) advance() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dueAt.Store(f.live.Advance(f.cfg.Now().UnixMilli()))
 }
 
 // Status is the feed's own account of its health.

@@ -323,6 +323,47 @@ func TestRevocationWithoutEndIsRenewed(t *testing.T) {
 	}
 }
 
+// A margin for signing in again: the record is there at once, the effect at
+// its time, and only for tokens issued before the record.
+func TestScheduled(t *testing.T) {
+	w := newWorld(t)
+	before := events.Claims{Subject: "alice", IssuedAt: w.time().UnixMilli() - 1}
+	in := func(d time.Duration) events.Time { return events.At(w.time().Add(d)) }
+	id := w.order(Order{Target: target(events.KindSubject, "alice"), EffectiveAt: in(30 * time.Second), Reason: events.Policy}).Revocations[0].ID
+	if w.matches(before) {
+		t.Fatal("in effect before its time")
+	}
+	w.advance(29 * time.Second)
+	if w.matches(before) {
+		t.Fatal("in effect before its time")
+	}
+	w.advance(time.Second)
+	after := events.Claims{Subject: "alice", IssuedAt: w.time().UnixMilli() - 1000}
+	if !w.matches(before) || w.matches(after) {
+		t.Fatal("at its time, want what was issued before the record, and nothing later")
+	}
+	// Another one is on its way when this one is restored.
+	w.order(Order{Target: target(events.KindSubject, "alice"), EffectiveAt: in(10 * time.Second), Reason: events.Policy})
+	w.restore(id)
+	if w.matches(before) {
+		t.Fatal("restored, and in effect all the same")
+	}
+	w.restart()
+	if w.matches(before) {
+		t.Fatal("a restart put it into effect")
+	}
+	w.advance(10 * time.Second)
+	if !w.matches(before) {
+		t.Fatal("a restart, or the restore of another, made the hub forget what was scheduled")
+	}
+	again := w.order(Order{Target: target(events.KindSubject, "bob"), EffectiveAt: in(time.Minute), Reason: events.Policy}).Revocations[0].ID
+	w.restore(again)
+	w.advance(2 * time.Minute)
+	if w.matches(events.Claims{Subject: "bob", IssuedAt: before.IssuedAt}) {
+		t.Fatal("restored before its time, and in effect at it")
+	}
+}
+
 func TestListPagesAndFilters(t *testing.T) {
 	w := newWorld(t)
 	for i := range 7 {
@@ -492,7 +533,7 @@ func TestNoTickWithoutTheLog(t *testing.T) {
 // with what the log says.
 func TestAnyHistory(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(t)
+		w := newWorld(t, func(c *Config, _ *log.Config) { c.Claims.Extra = []string{"role"} })
 		defer func() {
 			w.close()
 			w.close = func() {}
@@ -501,6 +542,8 @@ func TestAnyHistory(t *testing.T) {
 	})
 }
 
+// What is scheduled is left to TestScheduled: here the world's clock stands
+// still, and the reader's with it.
 func anyHistory(w *world, t *rapid.T) {
 	r := w.newReader()
 	r.connect()
@@ -512,14 +555,27 @@ func anyHistory(w *world, t *rapid.T) {
 			kind := rapid.SampledFrom(events.Kinds()).Draw(t, "kind")
 			value := fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "value"))
 			o := Order{Target: target(kind, value), Reason: events.Other}
-			switch {
-			case kind == events.KindIssuer:
+			switch kind {
+			case events.KindIssuer:
 				o.Target.Value = ""
-			case kind == events.KindHandle:
+			case events.KindHandle:
 				o.Target.Value = events.HandleOf(value)
+			case events.KindClaim:
+				o.Target.Claim = "role"
+			case events.KindSubjectClient:
+				o.Target.Client = "app"
 			}
 			if !kind.Outright() {
-				o.Cutoff = events.At(w.time().Add(-time.Duration(rapid.IntRange(0, 5).Draw(t, "ago")) * time.Second))
+				switch rapid.IntRange(0, 4).Draw(t, "condition") {
+				case 0, 1:
+					o.Cutoff = events.At(w.time().Add(-time.Duration(rapid.IntRange(0, 5).Draw(t, "ago")) * time.Second))
+				case 2:
+					o.Except = &events.Except{SID: fmt.Sprint(rapid.IntRange(0, 1).Draw(t, "spared"))}
+				case 3:
+					o.MinVersion = int64(rapid.IntRange(1, 3).Draw(t, "version"))
+				case 4:
+					o.Suspend = true
+				}
 			}
 			ids = append(ids, w.order(o).Revocations[0].ID)
 		case 2:

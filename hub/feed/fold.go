@@ -28,10 +28,14 @@ func (f *Feed) fold(e log.Entry) error {
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	now := f.cfg.Now().UnixMilli()
 	for i, op := range part.Ops {
-		f.live.Apply(op)
+		f.live.Apply(op, now)
+		if op.Effective > now {
+			f.dueAt.Store(f.live.Advance(now))
+		}
 		if op.Verb == events.Revoke {
-			f.index.add(op.Key, full[i], at, place{e.Seq, uint32(i)})
+			f.index.add(op.Key, op.Term, full[i], at, place{e.Seq, uint32(i)})
 		} else {
 			f.index.remove(op.ID)
 		}

@@ -34,16 +34,17 @@ func (p place) before(q place) bool { return p.seq < q.seq || p.seq == q.seq && 
 // rev is one revocation that no restore has taken away.
 type rev struct {
 	place
-	id     [16]byte // events.ID.Bytes
-	key    events.Key
-	term   events.Term
-	at     int64  // when its record was appended, in unix seconds
-	older  uint32 // 1 + the place in revs of the next older one of the same key; 0: none
-	iss    uint32
-	actor  uint32
-	kind   events.Kind
-	reason uint8 // place in events.Reasons
-	dead   bool  // restored, renewed, or expired
+	id        [16]byte // events.ID.Bytes
+	key       events.Key
+	term      events.Term
+	effective int64  // unix milliseconds; 0: at once
+	at        int64  // when its record was appended, in unix seconds
+	older     uint32 // 1 + the place in revs of the next older one of the same key; 0: none
+	iss       uint32
+	actor     uint32
+	kind      events.Kind
+	reason    uint8 // place in events.Reasons
+	dead      bool  // restored, renewed, or expired
 }
 
 func newIndex() *index {
@@ -52,10 +53,10 @@ func newIndex() *index {
 
 // add takes a revoke in. An id that is there already is a renewal: its newer
 // record takes over.
-func (x *index) add(key events.Key, op events.AuditOp, at events.Time, p place) {
+func (x *index) add(key events.Key, term events.Term, op events.AuditOp, at events.Time, p place) {
 	x.remove(op.ID)
 	r := rev{
-		place: p, id: op.ID.Bytes(), key: key, term: op.Term(), at: int64(at) / 1000, older: x.byKey[key],
+		place: p, id: op.ID.Bytes(), key: key, term: term, effective: int64(op.EffectiveAt), at: int64(at) / 1000, older: x.byKey[key],
 		iss: x.issuers.number(op.Target.Iss), actor: x.actors.number(op.Actor), kind: op.Target.Kind,
 		reason: uint8(slices.Index(events.Reasons(), op.Reason)),
 	}
@@ -101,11 +102,11 @@ func (x *index) of(key events.Key, now int64) iter.Seq[rev] {
 }
 
 // left is what other revocations than id still say about a key; nil if none
-// says anything.
+// says anything yet.
 func (x *index) left(key events.Key, id events.ID, now int64) *events.Term {
 	var left *events.Term
 	for r := range x.of(key, now) {
-		if r.id == id.Bytes() {
+		if r.id == id.Bytes() || r.effective > now*1000 {
 			continue
 		}
 		t := r.term

@@ -19,6 +19,8 @@ type Filter struct {
 	Kind   events.Kind
 	Iss    string
 	Value  string // needs Iss
+	Claim  string // with Value, for KindClaim
+	Client string // with Value, for KindSubjectClient
 	Reason events.Reason
 	Actor  string
 }
@@ -99,7 +101,14 @@ func (f *Feed) find(by Filter, from place, limit int) []rev {
 func (f *Feed) findValue(by Filter, from place, limit int, now int64, match func(rev) bool) []rev {
 	var found []rev
 	for _, kind := range events.Kinds() {
-		for r := range f.index.of(f.salt.Key(events.Target{Kind: kind, Iss: by.Iss, Value: by.Value}), now) {
+		t := events.Target{Kind: kind, Iss: by.Iss, Value: by.Value}
+		switch kind {
+		case events.KindClaim:
+			t.Claim = by.Claim
+		case events.KindSubjectClient:
+			t.Client = by.Client
+		}
+		for r := range f.index.of(f.salt.Key(t), now) {
 			if match(r) && (from == place{} || r.place.before(from)) {
 				found = append(found, r)
 			}

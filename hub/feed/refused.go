@@ -11,6 +11,7 @@ const (
 	FutureCutoff      Code = "cutoff_in_future"
 	RetentionExceeded Code = "retention_exceeded"
 	KeyReused         Code = "idempotency_key_reused"
+	TooManyScheduled  Code = "too_many_scheduled"
 	NotFound          Code = "not_found"
 	Protected         Code = "compromised"
 )

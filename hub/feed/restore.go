@@ -97,7 +97,7 @@ func (f *Feed) renewOne(ctx context.Context, id events.ID) error {
 		if !ok {
 			return d, nil, errNotFound() // restored meanwhile
 		}
-		err := d.Add(events.Op{Verb: events.Revoke, Kind: r.kind, Key: r.key, Term: r.term, ID: id}, full.AuditOp)
+		err := d.Add(events.Op{Verb: events.Revoke, Kind: r.kind, Key: r.key, Term: r.term, ID: id, Effective: r.effective}, full.AuditOp)
 		return d, nil, err
 	}})
 	return err

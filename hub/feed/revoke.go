@@ -15,8 +15,15 @@ import (
 // Order asks for one revocation.
 type Order struct {
 	Target events.Target
-	// Cutoff, for kinds that match by cutoff: zero means now.
-	Cutoff events.Time
+	// At most one of Cutoff, MinVersion and Suspend, for kinds that are not
+	// outright; with none, the cutoff is now. Except goes with a cutoff.
+	Cutoff     events.Time
+	Except     *events.Except
+	MinVersion int64
+	Suspend    bool
+	// EffectiveAt is when it takes effect; zero: at once. The cutoff is still
+	// now: who signs in again meanwhile is not affected.
+	EffectiveAt events.Time
 	// ExpiresAt is the exp of the one token that is revoked, if the caller
 	// knows it; zero otherwise, and for all other kinds.
 	ExpiresAt events.Time
@@ -37,7 +44,7 @@ type Caller struct {
 // Accepted is what became of one Order.
 type Accepted struct {
 	ID          events.ID
-	EffectiveAt events.Time // when the record was appended
+	EffectiveAt events.Time // when the record was appended, or as ordered
 	RetainUntil events.Time // zero: until restored
 	// ReissueAfter, for cutoffs, is the first moment at which a token issued
 	// with an iat in whole seconds is not revoked by it; zero otherwise.
@@ -83,7 +90,7 @@ func (f *Feed) Revoke(ctx context.Context, by Caller, orders []Order, ask bool) 
 		p.Settle = f.replay(ops[0].Request, &p)
 	}
 	for _, op := range ops {
-		wire := events.Op{Verb: events.Revoke, Kind: op.Target.Kind, Key: f.salt.Key(op.Target), Term: op.Term(), ID: op.ID}
+		wire := events.Op{Verb: events.Revoke, Kind: op.Target.Kind, Key: f.salt.Key(op.Target), Term: op.Term(f.salt), ID: op.ID, Effective: int64(op.EffectiveAt)}
 		if err := p.Draft.Add(wire, op); err != nil {
 			return Result{}, err
 		}
@@ -146,37 +153,80 @@ func (f *Feed) accept(o Order, now time.Time) (events.AuditOp, error) {
 	if !ok {
 		return events.AuditOp{}, &RefusedError{UnknownIssuer, "target.iss", "no issuer of this name is configured"}
 	}
-	op := events.AuditOp{Verb: events.Revoke, Target: o.Target, ExpiresAt: o.ExpiresAt, Reason: o.Reason, Note: o.Note}
-	retain := now.Add(lifetime)
-	switch kind := o.Target.Kind; {
-	case o.ExpiresAt != 0:
-		if !o.ExpiresAt.Std().Add(skew).After(now) {
-			return op, &RefusedError{AlreadyExpired, "expires_at", "the token has expired; nothing is left to revoke"}
-		}
-		retain = o.ExpiresAt.Std()
-	case !kind.Outright():
-		op.Cutoff = o.Cutoff
-		if op.Cutoff == 0 {
-			op.Cutoff = events.At(now)
-		}
-		if op.Cutoff.Std().After(now.Add(skew)) {
-			return op, &RefusedError{FutureCutoff, "cutoff", "lies in the future"}
-		}
-	case kind == events.KindKey:
-		retain = time.Time{} // until restored
+	if o.Target.Kind == events.KindClaim && !slices.Contains(f.cfg.Claims.Extra, o.Target.Claim) {
+		return events.AuditOp{}, &events.FieldError{Field: "target.claim", Problem: "not one of the claims that this hub is configured to revoke by"}
 	}
-	if !retain.IsZero() {
-		// Rounded up: a term is remembered in whole seconds.
-		op.RetainUntil = events.Time((retain.Add(skew).Unix() + 1) * 1000)
-		if limit := now.Add(f.log.Retention()); op.RetainUntil.Std().After(limit) {
-			return op, &RefusedError{RetentionExceeded, "expires_at", fmt.Sprintf(
-				"would have to be remembered until %s, longer than the log keeps anything (%s)", op.RetainUntil, f.log.Retention())}
-		}
+	op := events.AuditOp{
+		Verb: events.Revoke, Target: o.Target, ExpiresAt: o.ExpiresAt, Reason: o.Reason, Note: o.Note,
+		Cutoff: o.Cutoff, Except: o.Except, MinVersion: o.MinVersion, Suspend: o.Suspend,
+	}
+	if !o.Target.Kind.Outright() && op.Cutoff == 0 && op.MinVersion == 0 && !op.Suspend {
+		op.Cutoff = events.At(now)
+	}
+	if op.Cutoff.Std().After(now.Add(skew)) {
+		return op, &RefusedError{FutureCutoff, "cutoff", "lies in the future; for a margin there is effective_at"}
+	}
+	if o.ExpiresAt != 0 && !o.ExpiresAt.Std().Add(skew).After(now) {
+		return op, &RefusedError{AlreadyExpired, "expires_at", "the token has expired; nothing is left to revoke"}
+	}
+	if err := f.retain(&op, now, lifetime, skew); err != nil {
+		return op, err
+	}
+	if err := f.schedule(&op, o.EffectiveAt, now); err != nil {
+		return op, err
 	}
 	id, err := events.NewID(now, rand.Reader)
 	op.ID = id
 	return op, err
 }
+
+// retain works out how long an operation has to be remembered: until none of
+// the tokens that it is about can be valid any more.
+func (f *Feed) retain(op *events.AuditOp, now time.Time, lifetime, skew time.Duration) error {
+	if op.Target.Kind == events.KindKey || op.Suspend {
+		return nil // until restored
+	}
+	until := now.Add(lifetime)
+	if op.ExpiresAt != 0 {
+		until = op.ExpiresAt.Std()
+	}
+	// Rounded up: a term is remembered in whole seconds.
+	op.RetainUntil = events.Time((until.Add(skew).Unix() + 1) * 1000)
+	if op.RetainUntil.Std().After(now.Add(f.log.Retention())) {
+		return &RefusedError{RetentionExceeded, "expires_at", fmt.Sprintf(
+			"would have to be remembered until %s, longer than the log keeps anything (%s)", op.RetainUntil, f.log.Retention())}
+	}
+	return nil
+}
+
+// maxScheduled bounds what takes effect later. Each is looked at when another
+// comes.
+const maxScheduled = 10_000
+
+// schedule sets when an operation takes effect, if that is not at once.
+func (f *Feed) schedule(op *events.AuditOp, at events.Time, now time.Time) error {
+	if at <= events.At(now) {
+		return nil
+	}
+	if op.RetainUntil != 0 && at >= op.RetainUntil {
+		return &events.FieldError{Field: "effective_at", Problem: "by then none of the tokens is valid any more"}
+	}
+	if limit := now.Add(maxMargin); at.Std().After(limit) {
+		return &events.FieldError{Field: "effective_at", Problem: fmt.Sprintf("more than %s ahead", maxMargin)}
+	}
+	f.mu.Lock()
+	full := len(f.live.Scheduled()) >= maxScheduled
+	f.mu.Unlock()
+	if full {
+		return &RefusedError{TooManyScheduled, "effective_at", fmt.Sprintf("%d revocations are scheduled already", maxScheduled)}
+	}
+	op.EffectiveAt = at
+	return nil
+}
+
+// maxMargin is how far ahead a revocation can be scheduled. The margin is for
+// people who are to sign in again, not for calendars.
+const maxMargin = 24 * time.Hour
 
 func (o Order) validate() error {
 	if err := o.Target.Validate(); err != nil {
@@ -192,8 +242,8 @@ func (o Order) validate() error {
 		return err
 	}
 	kind := o.Target.Kind
-	if o.Cutoff != 0 && kind.Outright() {
-		return &events.FieldError{Field: "cutoff", Problem: fmt.Sprintf("must be absent for kind %s, which is revoked whenever it was issued", kind)}
+	if err := o.validateCondition(); err != nil {
+		return err
 	}
 	if o.ExpiresAt != 0 && kind != events.KindToken && kind != events.KindHandle {
 		return &events.FieldError{Field: "expires_at", Problem: "only a token or a handle has one"}
@@ -201,8 +251,40 @@ func (o Order) validate() error {
 	return nil
 }
 
+// validateCondition checks that there is at most one, and that the kind has it.
+func (o Order) validateCondition() error {
+	kind, given := o.Target.Kind, 0
+	for _, c := range []struct {
+		field string
+		set   bool
+	}{{"cutoff", o.Cutoff != 0}, {"min_version", o.MinVersion != 0}, {"suspend", o.Suspend}} {
+		if !c.set {
+			continue
+		}
+		if kind.Outright() {
+			return &events.FieldError{Field: c.field, Problem: fmt.Sprintf("must be absent for kind %s, which is revoked outright", kind)}
+		}
+		if given++; given > 1 {
+			return &events.FieldError{Field: c.field, Problem: "only one of cutoff, min_version and suspend"}
+		}
+	}
+	if o.MinVersion < 0 {
+		return &events.FieldError{Field: "min_version", Problem: "must be positive"}
+	}
+	if e := o.Except; e != nil {
+		if kind.Outright() || o.MinVersion != 0 || o.Suspend {
+			return &events.FieldError{Field: "except", Problem: "goes with a cutoff only"}
+		}
+		if (e.JTI == "") == (e.SID == "") {
+			return &events.FieldError{Field: "except", Problem: "want one of jti and sid"}
+		}
+		return events.CheckText("except", e.JTI+e.SID, events.MaxValueLen)
+	}
+	return nil
+}
+
 func accepted(op events.AuditOp, at events.Time) Accepted {
-	a := Accepted{ID: op.ID, EffectiveAt: at, RetainUntil: op.RetainUntil}
+	a := Accepted{ID: op.ID, EffectiveAt: max(at, op.EffectiveAt), RetainUntil: op.RetainUntil}
 	if op.Cutoff != 0 {
 		a.ReissueAfter = (op.Cutoff/1000 + 1) * 1000
 	}

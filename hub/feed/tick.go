@@ -78,7 +78,9 @@ const backwards = 10 * time.Minute
 func (f *Feed) sweepLive() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.live.Sweep(f.cfg.Now().Add(-backwards).Unix())
+	now := f.cfg.Now()
+	f.dueAt.Store(f.live.Advance(now.UnixMilli()))
+	f.live.Sweep(now.Add(-backwards).Unix())
 }
 
 func (f *Feed) sweepIndex(now time.Time) {

@@ -161,6 +161,8 @@ func (w *world) check() {
 		key  events.Key
 		kind events.Kind
 		term events.Term
+
+		effective int64
 	}
 	now := w.time().Unix()
 	byID := make(map[events.ID]said)
@@ -170,7 +172,7 @@ func (w *world) check() {
 			if op.Verb == events.Restore {
 				delete(byID, op.ID)
 			} else {
-				byID[op.ID] = said{w.feed.salt.Key(op.Target), op.Target.Kind, op.Term()}
+				byID[op.ID] = said{w.feed.salt.Key(op.Target), op.Target.Kind, op.Term(w.feed.salt), int64(op.EffectiveAt)}
 			}
 		}
 	}
@@ -181,6 +183,9 @@ func (w *world) check() {
 			continue
 		}
 		live++
+		if s.effective > w.time().UnixMilli() {
+			continue
+		}
 		if have, ok := want[s.key]; ok {
 			s.term = s.term.Join(have.term)
 		}
@@ -299,7 +304,7 @@ func (r *reader) take(ev sse.Event) {
 		part, err := events.ParseFeed(f.Feed)
 		r.must(err)
 		for _, op := range part.Ops {
-			r.set.Apply(op)
+			r.set.Apply(op, r.time().UnixMilli())
 		}
 		r.at = events.Position{Epoch: r.hello.Epoch, Seq: f.Seq}
 	case events.EventTick:

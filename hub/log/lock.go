@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // ErrLocked says that another process has the data directory. The server
@@ -16,6 +18,27 @@ import (
 var ErrLocked = errors.New("another process is using this data directory; stop it first, or choose another directory")
 
 const lockFile = "revocast.lock"
+
+// ErrMoved says that the data directory, or a part of it, is no longer where
+// it was: what is written now goes to files that nobody will find again.
+var ErrMoved = errors.New("the data directory was removed or replaced while it was in use")
+
+// inPlace reports whether the locked file is still the one of that name, and
+// the store still there.
+func inPlace(lock *os.File, dir string) error {
+	held, err := lock.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Stat(filepath.Join(dir, lockFile))
+	if err != nil || !os.SameFile(held, named) {
+		return fmt.Errorf("%w: %s", ErrMoved, dir)
+	}
+	if _, err := os.Stat(filepath.Join(dir, server.JetStreamStoreDir)); err != nil {
+		return fmt.Errorf("%w: %w", ErrMoved, err)
+	}
+	return nil
+}
 
 var serverName = regexp.MustCompile(`^revocast-[a-z2-7]{26}$`)
 

@@ -142,7 +142,8 @@ func defaultMaxStore(dir string) int64 {
 }
 
 // watch latches what the server only notes: a write error, after which a
-// stream never answers again, and JetStream switching itself off.
+// stream never answers again, and JetStream switching itself off; and what it
+// does not note, that its directory is gone.
 func (s *Server) watch() {
 	defer close(s.done)
 	t := time.NewTicker(healthInterval)
@@ -162,6 +163,9 @@ func (s *Server) watch() {
 				s.log.fail(errors.New(h.Error))
 			}
 			before = h.Error
+			if err := inPlace(s.lock, s.dir); err != nil {
+				s.log.fail(err)
+			}
 		}
 	}
 }

@@ -2,6 +2,8 @@ package log
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -102,6 +104,39 @@ func TestServerNoticesThatJetStreamIsOff(t *testing.T) {
 	case <-srv.Failed():
 	case <-time.After(soon):
 		t.Fatal("nobody noticed")
+	}
+}
+
+// Writes to files that were unlinked succeed, and are gone at the next start.
+func TestServerNoticesThatItsDirectoryIsGone(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(dir string) error{
+		"all of it": os.RemoveAll,
+		"the store": func(dir string) error { return os.RemoveAll(filepath.Join(dir, "jetstream")) },
+		"replaced": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".old"), os.CopyFS(dir, os.DirFS(dir+".old")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "log")
+			srv, err := StartServer(ServerConfig{Dir: dir, MaxStore: 1 << 30, Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer srv.Shutdown()
+			if err := remove(dir); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-srv.Failed():
+				if !errors.Is(srv.Err(), ErrMoved) {
+					t.Errorf("failed with %v, want ErrMoved", srv.Err())
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("goes on without its directory")
+			}
+		})
 	}
 }
 

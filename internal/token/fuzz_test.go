@@ -23,7 +23,7 @@ func FuzzReadUnverified(f *testing.F) {
 	}
 	v := newVerifier(f, bothIssuers()...)
 	f.Fuzz(func(t *testing.T, raw string) {
-		tok, err := ReadUnverified(raw)
+		tok, err := ReadUnverified(raw, events.ClaimNames{})
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) || tok != nil || e.Detail == "" {
@@ -34,7 +34,7 @@ func FuzzReadUnverified(f *testing.F) {
 			}
 			return
 		}
-		again, err := ReadUnverified(raw)
+		again, err := ReadUnverified(raw, events.ClaimNames{})
 		if err != nil || !reflect.DeepEqual(tok, again) {
 			t.Fatalf("%+v, then %+v, %v", tok, again, err)
 		}

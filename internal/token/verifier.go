@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/revocast/revocast/events"
 )
 
 // Options are rarely needed: the zero value is right for production.
@@ -21,6 +23,9 @@ type Options struct {
 
 	// Now is the clock that tokens are judged by; nil is time.Now.
 	Now func() time.Time
+
+	// Claims says where in a token to find what has no registered claim.
+	Claims events.ClaimNames
 
 	// Logger is told of key sets that can't be fetched, never of tokens; nil
 	// is slog.Default.
@@ -36,6 +41,7 @@ type Options struct {
 // Verifier verifies the tokens of its issuers. Many goroutines may use one.
 type Verifier struct {
 	now     func() time.Time
+	names   events.ClaimNames
 	issuers map[string]*issuer // by iss
 	client  *http.Client
 	stop    context.CancelFunc
@@ -64,6 +70,7 @@ func New(issuers []Issuer, opts Options) (*Verifier, error) {
 	}
 	v := &Verifier{
 		now:     opts.Now,
+		names:   opts.Claims,
 		issuers: make(map[string]*issuer, len(issuers)),
 		client:  newClient(opts.Transport, opts.DangerouslyAllowPrivateJWKS),
 	}
@@ -138,7 +145,7 @@ func (v *Verifier) Issuer(iss string) (Issuer, bool) {
 // the token names: then the issuer may be asked for newer ones, which takes at
 // most 200 ms of this call, and less if ctx ends.
 func (v *Verifier) Verify(ctx context.Context, raw string, audience ...string) (*Token, error) {
-	r, err := read(raw)
+	r, err := read(raw, v.names)
 	if err != nil {
 		return nil, err
 	}
