@@ -5,12 +5,17 @@ package events
 // make; keep them beside the verified token. A Keys is read-only once made:
 // many goroutines may use one.
 type Keys struct {
-	items    []keyOf
-	token    Key // of the jti, and
-	session  Key // of the sid, for what a cutoff spares; zero if there is none
+	n        int // how many of first are set
+	first    [usualKeys]keyOf
+	more     []keyOf // the rest, of tokens with very many
+	token    Key     // of the jti, and
+	session  Key     // of the sid, for what a cutoff spares; zero if there is none
 	issuedAt int64
 	version  int64 // -1 if the token has none
 }
+
+// usualKeys is one of each kind: tokens that have no more need no allocation.
+const usualKeys = numKinds - 1
 
 type keyOf struct {
 	kind Kind
@@ -20,7 +25,7 @@ type keyOf struct {
 // Keys derives a token's keys in the feed with this salt. Claims that the
 // token lacks have no key and cost nothing.
 func (s Salt) Keys(c Claims) Keys {
-	k := Keys{items: make([]keyOf, 0, 8), issuedAt: c.IssuedAt, version: -1}
+	k := Keys{issuedAt: c.IssuedAt, version: -1}
 	if c.HasVersion {
 		k.version = c.Version
 	}
@@ -32,7 +37,7 @@ func (s Salt) Keys(c Claims) Keys {
 			t.Iss = c.Issuer
 		}
 		key := s.Key(t)
-		k.items = append(k.items, keyOf{t.Kind, key})
+		k.add(keyOf{t.Kind, key})
 		return key
 	}
 	// The order is that in which a check asks: what is revoked most comes first.
@@ -59,12 +64,26 @@ func (s Salt) Keys(c Claims) Keys {
 	return k
 }
 
+func (k *Keys) add(it keyOf) {
+	if k.n == len(k.first) {
+		k.more = append(k.more, it)
+		return
+	}
+	k.first[k.n] = it
+	k.n++
+}
+
 // Len is how many keys the token has.
-func (k *Keys) Len() int { return len(k.items) }
+func (k *Keys) Len() int { return k.n + len(k.more) }
 
 // All yields the keys with their kinds, in the order in which a check asks.
 func (k *Keys) All(yield func(Kind, Key) bool) {
-	for _, it := range k.items {
+	for i := range k.n {
+		if !yield(k.first[i].kind, k.first[i].key) {
+			return
+		}
+	}
+	for _, it := range k.more {
 		if !yield(it.kind, it.key) {
 			return
 		}

@@ -43,18 +43,29 @@ type Verdict struct {
 // unix second. The work is one look-up for each key of a kind of which
 // anything is revoked, however much that is.
 func (s *LiveSet) Match(keys *Keys, now int64) (Verdict, bool) {
-	for i := range keys.items {
-		k := &keys.items[i]
-		st := &s.stores[k.kind]
-		if st.entries.Load() == 0 {
-			continue
+	for i := range keys.n {
+		if v, ok := s.match(&keys.first[i], keys, now); ok {
+			return v, true
 		}
-		t, ok := st.get(k.kind, k.key)
-		if ok && t.Live(now) && t.Matches(k.kind, keys) {
-			return Verdict{k.kind, k.key, t}, true
+	}
+	for i := range keys.more {
+		if v, ok := s.match(&keys.more[i], keys, now); ok {
+			return v, true
 		}
 	}
 	return Verdict{}, false
+}
+
+func (s *LiveSet) match(k *keyOf, keys *Keys, now int64) (Verdict, bool) {
+	st := &s.stores[k.kind]
+	if st.entries.Load() == 0 {
+		return Verdict{}, false
+	}
+	t, ok := st.get(k.kind, k.key)
+	if !ok || !t.Live(now) || !t.Matches(k.kind, keys) {
+		return Verdict{}, false
+	}
+	return Verdict{k.kind, k.key, t}, true
 }
 
 // Lookup returns the term of one key, expired or not.

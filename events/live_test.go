@@ -277,7 +277,7 @@ func drawToken(t *rapid.T) *Keys {
 			most = 3
 		}
 		for _, key := range rapid.SliceOfN(genKey, 0, most).Draw(t, kind.String()) {
-			k.items = append(k.items, keyOf{kind, key})
+			k.add(keyOf{kind, key})
 			if kind == KindToken {
 				k.token = key
 			}

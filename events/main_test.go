@@ -95,7 +95,7 @@ func newKeys(of map[Kind]Key) *Keys {
 	k := &Keys{version: -1, token: of[KindToken], session: of[KindSession]}
 	for _, kind := range Kinds() {
 		if key, ok := of[kind]; ok {
-			k.items = append(k.items, keyOf{kind, key})
+			k.add(keyOf{kind, key})
 		}
 	}
 	return k
