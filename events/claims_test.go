@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"reflect"
@@ -240,5 +241,107 @@ func TestHandleOf(t *testing.T) {
 	}
 	if err := (targetOf(KindHandle, testIss, HandleOf(""))).Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// configuredTable is how claims with configured names are read. It also seeds
+// FuzzClaimNamesParse. A row without want is refused.
+var configuredTable = []struct {
+	name    string
+	names   ClaimNames
+	payload string
+	want    *Claims
+}{
+	{"defaults", ClaimNames{}, `{"txn":"t","origin_jti":"o","grant_id":"g","device_id":"d","ver":3}`,
+		&Claims{Grants: []string{"g", "o", "t"}, Device: "d", Version: 3, HasVersion: true}},
+	{"arrays match by any element", ClaimNames{Extra: []string{"roles"}}, `{"roles":["a","b","a"],"txn":["x","y"]}`,
+		&Claims{Grants: []string{"x", "y"}, Extra: []ClaimValue{{"roles", "a"}, {"roles", "b"}, {"roles", "a"}}}},
+	{"empty arrays and null", ClaimNames{Extra: []string{"roles"}}, `{"roles":[],"txn":null,"device_id":null,"ver":null,"act":null}`, &Claims{}},
+	{"own names turn the defaults off", ClaimNames{Grant: []string{"family"}, Device: "hw", Version: "gen"}, `{"family":"f","txn":"t","hw":"h","device_id":"d","gen":0,"ver":9}`,
+		&Claims{Grants: []string{"f"}, Device: "h", HasVersion: true}},
+	{"no grants at all", ClaimNames{Grant: []string{}}, `{"txn":5,"grant_id":{}}`, &Claims{}},
+	{"what is not configured may be anything", ClaimNames{}, `{"roles":[1,{}],"tenant":7}`, &Claims{}},
+	{"names are exact", ClaimNames{Extra: []string{"Tenant"}}, `{"tenant":"t","TENANT":"u","Txn":"x","DEVICE_ID":1}`, &Claims{}},
+	{"a name that needs escaping", ClaimNames{Extra: []string{"https://x.example/\"t\""}}, `{"https://x.example/\"\u0074\"":"v"}`, &Claims{Extra: []ClaimValue{{"https://x.example/\"t\"", "v"}}}},
+	{"device in an array of one", ClaimNames{}, `{"device_id":["d"]}`, &Claims{Device: "d"}},
+	{"sixteen values", ClaimNames{}, `{"txn":[` + strings.Repeat(`"a",`, 15) + `"b"]}`, &Claims{Grants: append(strings.Split(strings.Repeat("a", 15), ""), "b")}},
+
+	{"grant is a number", ClaimNames{}, `{"txn":1}`, nil},
+	{"grant is an object", ClaimNames{}, `{"grant_id":{}}`, nil},
+	{"grant in an array in an array", ClaimNames{}, `{"grant_id":[["g"]]}`, nil},
+	{"one element is a number", ClaimNames{Extra: []string{"roles"}}, `{"roles":["a",1]}`, nil},
+	{"extra claim is true", ClaimNames{Extra: []string{"admin"}}, `{"admin":true}`, nil},
+	{"two devices", ClaimNames{}, `{"device_id":["d","e"]}`, nil},
+	{"device is a number", ClaimNames{}, `{"device_id":1}`, nil},
+	{"seventeen values", ClaimNames{}, `{"txn":[` + strings.Repeat(`"a",`, 16) + `"b"]}`, nil},
+	{"configured claim twice", ClaimNames{}, `{"txn":"a","txn":"a"}`, nil},
+
+	// Some issuers name the format of their tokens in ver. That is no version,
+	// and no reason to refuse the token either.
+	{"version is text", ClaimNames{}, `{"ver":"2.0"}`, &Claims{}},
+	{"version is a whole number in text", ClaimNames{}, `{"ver":"2"}`, &Claims{}},
+	{"version has a fraction", ClaimNames{}, `{"ver":2.0}`, &Claims{}},
+	{"version has an exponent", ClaimNames{}, `{"ver":2e0}`, &Claims{}},
+	{"version is negative", ClaimNames{}, `{"ver":-1}`, &Claims{}},
+	{"version is too large", ClaimNames{}, `{"ver":9223372036854775808}`, &Claims{}},
+	{"version is the largest", ClaimNames{}, `{"ver":9223372036854775807}`, &Claims{Version: 1<<63 - 1, HasVersion: true}},
+	{"version is zero", ClaimNames{}, `{"ver":0}`, &Claims{HasVersion: true}},
+	{"version is an array", ClaimNames{}, `{"ver":[1]}`, &Claims{}},
+
+	{"actors", ClaimNames{}, `{"iss":"i","act":{"sub":"a","act":{"sub":"b","iss":"j","x":1,"act":{"act":{"sub":"c"}}}}}`,
+		&Claims{Issuer: "i", Actors: []Actor{{"i", "a"}, {"j", "b"}, {"i", "c"}}}},
+	{"actor before iss", ClaimNames{}, `{"act":{"sub":"a"},"iss":"i"}`, &Claims{Issuer: "i", Actors: []Actor{{"i", "a"}}}},
+	{"an actor of no name", ClaimNames{}, `{"act":{}}`, &Claims{}},
+	{"sixteen actors", ClaimNames{}, `{"act":` + strings.Repeat(`{"act":`, 15) + `{"sub":"a"}` + strings.Repeat("}", 16), &Claims{Actors: []Actor{{"", "a"}}}},
+	{"seventeen actors", ClaimNames{}, `{"act":` + strings.Repeat(`{"act":`, 16) + `{"sub":"a"}` + strings.Repeat("}", 17), nil},
+	{"act is text", ClaimNames{}, `{"act":"a"}`, nil},
+	{"act is an array", ClaimNames{}, `{"act":[{"sub":"a"}]}`, nil},
+	{"an actor's sub is a number", ClaimNames{}, `{"act":{"act":{"sub":1}}}`, nil},
+	{"an actor's sub twice", ClaimNames{}, `{"act":{"sub":"a","sub":"b"}}`, nil},
+	{"act twice", ClaimNames{}, `{"act":{"sub":"a"},"act":{"sub":"b"}}`, nil},
+}
+
+func TestConfiguredClaims(t *testing.T) {
+	for _, c := range configuredTable {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := c.names.Parse([]byte(c.payload))
+			switch {
+			case c.want == nil && (err == nil || !reflect.DeepEqual(got, Claims{})):
+				t.Errorf("got %+v, %v", got, err)
+			case c.want != nil && (err != nil || !reflect.DeepEqual(got, *c.want)):
+				t.Errorf("got %+v, %v; want %+v", got, err, *c.want)
+			}
+		})
+	}
+}
+
+func TestClaimNamesValidate(t *testing.T) {
+	for _, c := range []struct {
+		names ClaimNames
+		field string // "" for none
+	}{
+		{ClaimNames{}, ""},
+		{ClaimNames{Grant: []string{}}, ""},
+		{ClaimNames{Grant: []string{"a", "b", "c", "d"}, Extra: []string{"e", "f", "g", "h"}}, ""},
+		{ClaimNames{Grant: []string{"a", "b", "c", "d", "e"}}, "grant"},
+		{ClaimNames{Extra: []string{"a", "b", "c", "d", "e"}}, "extra"},
+		{ClaimNames{Extra: []string{""}}, "extra"},
+		{ClaimNames{Extra: []string{"a", "a"}}, "extra"},
+		{ClaimNames{Extra: []string{"sub"}}, "extra"},
+		{ClaimNames{Extra: []string{"act"}}, "extra"},
+		{ClaimNames{Extra: []string{"txn"}}, "extra"}, // a grant by default
+		{ClaimNames{Grant: []string{}, Extra: []string{"txn"}}, ""},
+		{ClaimNames{Extra: []string{"ver"}}, "extra"},
+		{ClaimNames{Device: "iat"}, "device"},
+		{ClaimNames{Version: "device_id"}, "version"},
+		{ClaimNames{Device: strings.Repeat("d", 65)}, "device"},
+		{ClaimNames{Version: "a\nb"}, "version"},
+		{ClaimNames{Grant: []string{"jti"}}, "grant"},
+	} {
+		err := c.names.Validate()
+		var f *FieldError
+		if c.field == "" && err != nil || c.field != "" && (!errors.As(err, &f) || f.Field != c.field) {
+			t.Errorf("%+v: %v, want field %q", c.names, err, c.field)
+		}
 	}
 }

@@ -237,3 +237,97 @@ func FuzzTime(f *testing.F) {
 		}
 	})
 }
+
+func FuzzClaimNamesParse(f *testing.F) {
+	for _, c := range configuredTable {
+		n := c.names.WithDefaults()
+		f.Add(strings.Join(n.Grant, " "), n.Device, n.Version, strings.Join(n.Extra, " "), []byte(c.payload))
+	}
+	f.Fuzz(func(t *testing.T, grant, device, version, extra string, payload []byte) {
+		n := ClaimNames{Grant: strings.Fields(grant), Device: device, Version: version, Extra: strings.Fields(extra)}
+		if n.Validate() != nil {
+			return
+		}
+		c, err := n.Parse(payload)
+		if err != nil {
+			if !reflect.DeepEqual(c, Claims{}) {
+				t.Fatalf("refused, with %+v", c)
+			}
+			return
+		}
+		n = n.WithDefaults()
+		var all map[string]any
+		dec := stdjson.NewDecoder(bytes.NewReader(payload))
+		dec.UseNumber()
+		if err := dec.Decode(&all); err != nil {
+			t.Fatalf("accepted, though another parser says %v", err)
+		}
+		// All that is there was read, and nothing else, in the order of the names.
+		values := func(name string) (list []string) {
+			switch v := all[name].(type) {
+			case nil:
+			case string:
+				list = []string{v}
+			case []any:
+				for _, e := range v {
+					s, ok := e.(string)
+					if !ok && e != nil {
+						t.Fatalf("accepted %s: %v", name, v)
+					}
+					list = append(list, s)
+				}
+			default:
+				t.Fatalf("accepted %s: %v", name, v)
+			}
+			if len(list) > 16 {
+				t.Fatalf("accepted %d values of %s", len(list), name)
+			}
+			return list
+		}
+		var grants, devices []string
+		for _, name := range n.Grant {
+			grants = append(grants, values(name)...)
+		}
+		var extras []ClaimValue
+		for _, name := range n.Extra {
+			for _, v := range values(name) {
+				extras = append(extras, ClaimValue{name, v})
+			}
+		}
+		if devices = values(n.Device); len(devices) == 0 {
+			devices = []string{""}
+		}
+		if !slices.Equal(c.Grants, grants) || !slices.Equal(c.Extra, extras) || !slices.Equal(devices, []string{c.Device}) {
+			t.Fatalf("got %+v of %v", c, all)
+		}
+		var actors []Actor
+		for at, n := all["act"], 0; at != nil; n++ {
+			a, ok := at.(map[string]any)
+			if !ok || n == 16 {
+				t.Fatalf("accepted act %v", all["act"])
+			}
+			sub, _ := a["sub"].(string)
+			iss, _ := a["iss"].(string)
+			if iss == "" {
+				iss = c.Issuer
+			}
+			if sub != "" {
+				actors = append(actors, Actor{iss, sub})
+			}
+			at = a["act"]
+		}
+		if !slices.Equal(c.Actors, actors) {
+			t.Fatalf("got %+v of %v", c, all)
+		}
+		number, _ := all[n.Version].(stdjson.Number)
+		v, err := number.Int64()
+		if has := err == nil && v >= 0; c.HasVersion != has || has && c.Version != v || !has && c.Version != 0 {
+			t.Fatalf("got %+v of %v", c, all)
+		}
+		keys := testSalt.Keys(c)
+		if len(keys.items) > 8+2*MaxClaimNames*16+16 {
+			t.Fatalf("%d keys", len(keys.items))
+		}
+		NewLiveSet().Match(&keys, 0)
+	})
+}

@@ -330,6 +330,23 @@ var feedTable = []struct {
 	{"long key", feedOf(edit(revokeToken, testKeyText, testKeyText+"A")), -1, nil},
 	{"key with stray bits", feedOf(edit(revokeToken, testKeyText, testKeyText[:21]+"R")), -1, nil},
 
+	{"suspended", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","suspended":true`)), 1, nil},
+	{"min_version", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","min_version":3`)), 1, nil},
+	{"spares one", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","sparing_cutoff":5,"spared":"`+testKeyText+`"`)), 1, nil},
+	{"every condition", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","cutoff":4,"sparing_cutoff":5,"spared":"`+testKeyText+`","min_version":3,"suspended":true`)), 1, nil},
+	{"spares from nothing", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","cutoff":4,"spared":"`+testKeyText+`"`)), -1, nil},
+	{"spares nobody", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","sparing_cutoff":5`)), -1, nil},
+	{"spares what the cutoff revoked", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","cutoff":5,"sparing_cutoff":5,"spared":"`+testKeyText+`"`)), -1, nil},
+	{"negative version", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","min_version":-1`)), -1, nil},
+	{"suspended is a number", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","suspended":1`)), -1, nil},
+	{"suspended: false is no condition", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","suspended":false`)), -1, nil},
+	{"negative sparing cutoff", feedOf(edit(revokeToken, `"kind":"token"`, `"kind":"subject","sparing_cutoff":-5,"spared":"`+testKeyText+`"`)), -1, nil},
+	{"suspended token", feedOf(edit(revokeToken, `"exp"`, `"suspended":true,"exp"`)), -1, nil},
+	{"scheduled", feedOf(edit(revokeToken, `"exp"`, `"effective":1764000000123,"exp"`)), 1, nil},
+	{"scheduled before time began", feedOf(edit(revokeToken, `"exp"`, `"effective":-1,"exp"`)), -1, nil},
+	{"scheduled restore", feedOf(edit(restoreSub, `"id"`, `"effective":5,"id"`)), -1, nil},
+	{"what is left spares", feedOf(edit(restoreSub, `"cutoff":5`, `"sparing_cutoff":5,"spared":"`+testKeyText+`"`)), 1, nil},
+
 	{"token without exp", feedOf(edit(revokeToken, `"exp":1764000000,`, ``)), -1, nil},
 	{"token with exp 0", feedOf(edit(revokeToken, `1764000000`, `0`)), -1, nil},
 	{"token with a cutoff", feedOf(edit(revokeToken, `"exp"`, `"cutoff":1,"exp"`)), -1, nil},
@@ -472,6 +489,28 @@ func TestAuditOpTerm(t *testing.T) {
 	} {
 		if got := (AuditOp{Cutoff: c.cutoff, RetainUntil: c.until}).Term(testSalt); got != c.want {
 			t.Errorf("cutoff %v, retain until %v: %+v, want %+v", c.cutoff, c.until, got, c.want)
+		}
+	}
+}
+
+// Each condition of a request is the one of the term.
+func TestAuditOpConditions(t *testing.T) {
+	subject := targetOf(KindSubject, testIss, "alice")
+	token, session := Key(parts{"token", testIss, "j"}.spelled(testSalt)), Key(parts{"session", testIss, "s"}.spelled(testSalt))
+	for _, c := range []struct {
+		op   AuditOp
+		want Term
+	}{
+		{AuditOp{Suspend: true}, Term{Suspended: true, Exp: Never}},
+		{AuditOp{MinVersion: 4, RetainUntil: 9000}, Term{MinVersion: 4, Exp: 9}},
+		{AuditOp{Cutoff: 7000, Except: &Except{JTI: "j"}, RetainUntil: 9000}, Term{SparingCutoff: 7000, Spared: token, Exp: 9}},
+		{AuditOp{Cutoff: 7000, Except: &Except{SID: "s"}, RetainUntil: 9000}, Term{SparingCutoff: 7000, Spared: session, Exp: 9}},
+		{AuditOp{Cutoff: 7000, EffectiveAt: 8000, RetainUntil: 9000}, Term{Cutoff: 7000, Exp: 9}},
+	} {
+		c.op.Verb, c.op.ID, c.op.Target = Revoke, testID, subject
+		got := c.op.Term(testSalt)
+		if got != c.want || !got.valid(KindSubject) {
+			t.Errorf("%+v: %+v, want %+v", c.op, got, c.want)
 		}
 	}
 }

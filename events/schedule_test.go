@@ -146,6 +146,9 @@ func TestScheduledTwiceIsOne(t *testing.T) {
 // them in nor a subscriber that reads the snapshot may be held up by that.
 func TestManyScheduled(t *testing.T) {
 	n := 20_000
+	if raceEnabled {
+		n = 2_000
+	}
 	s, o := NewLiveSet(), new(oracle)
 	begun := time.Now()
 	for i := range n {

@@ -27,9 +27,10 @@ type Term struct {
 }
 
 // Join is what two terms say together. It is commutative, associative and
-// idempotent, so that duplicates and reordering can't take anything away. It
-// is exact in what it revokes; what either says is remembered for as long as
-// the longer of the two.
+// idempotent, so that duplicates and reordering can't take anything away. What
+// either says is remembered for as long as the longer of the two. It revokes
+// exactly what either revokes, but for one thing: a token that both spare, the
+// one by its jti and the other by its sid, is revoked by the earlier cutoff.
 func (t Term) Join(u Term) Term {
 	j := Term{
 		Cutoff:     max(t.Cutoff, u.Cutoff),
@@ -38,7 +39,7 @@ func (t Term) Join(u Term) Term {
 		Exp:        max(t.Exp, u.Exp),
 	}
 	// Two cutoffs that spare different tokens spare none that is as old as the
-	// earlier of them: nobody is both.
+	// earlier of them: (nearly) nobody is both.
 	later, earlier := t, u
 	if u.SparingCutoff > t.SparingCutoff ||
 		u.SparingCutoff == t.SparingCutoff && string(u.Spared[:]) > string(t.Spared[:]) {
