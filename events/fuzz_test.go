@@ -325,8 +325,8 @@ func FuzzClaimNamesParse(f *testing.F) {
 			t.Fatalf("got %+v of %v", c, all)
 		}
 		keys := testSalt.Keys(c)
-		if len(keys.items) > 8+2*MaxClaimNames*16+16 {
-			t.Fatalf("%d keys", len(keys.items))
+		if keys.Len() > 8+2*MaxClaimNames*16+16 {
+			t.Fatalf("%d keys", keys.Len())
 		}
 		NewLiveSet().Match(&keys, 0)
 	})
