@@ -117,7 +117,7 @@ func (h *Hub) open(ctx context.Context) error {
 	}
 	h.closers = append(h.closers, h.feed.Close)
 	h.api = api.New(api.Config{
-		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: []string{signing.ID()},
+		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: []string{signing.ID()}, Signing: signing, Iss: cfg.Iss,
 		Version: cfg.Version, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: h.registry,
 	})
 	h.watching.Go(h.watch)
