@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Signature is an Ed25519 signature (RFC 8032); its text form is unpadded
@@ -26,7 +29,13 @@ type PublicKey struct {
 	X       Hash   `json:"x"`   // the 32 bytes of the key
 }
 
-// SigningKey signs ticks and report answers. It is made by NewSigningKey.
+// SigningKey signs ticks and report answers, and JWTs. It is made by
+// NewSigningKey.
+//
+// What is signed for one purpose is never taken for anything else. A tick and
+// a report answer are signed over bytes that begin with a length, and so with
+// a zero byte; a JWT over ASCII text (RFC 7515 section 5.1). JWTs are told
+// apart by their typ (RFC 8725 section 3.11).
 type SigningKey struct {
 	private ed25519.PrivateKey
 	public  PublicKey
@@ -53,6 +62,26 @@ func (k SigningKey) Public() PublicKey { return k.public }
 
 // ID returns the kid.
 func (k SigningKey) ID() string { return k.public.KeyID }
+
+// SignJWT returns a JWT of a type, such as "token-introspection+jwt", with
+// these claims, which are a JSON object: in JWS compact form, with the
+// algorithm EdDSA (RFC 8037 section 3.1).
+func (k SigningKey) SignJWT(typ string, claims []byte) (string, error) {
+	if typ == "" || jsontext.Value(claims).Kind() != '{' {
+		return "", fmt.Errorf("sign JWT: want a type, and an object of claims")
+	}
+	header, err := json.Marshal(struct {
+		Alg string `json:"alg"`
+		Kid string `json:"kid"`
+		Typ string `json:"typ"`
+	}{"EdDSA", k.ID(), typ})
+	if err != nil {
+		return "", fmt.Errorf("sign JWT: %w", err)
+	}
+	input := b64.EncodeToString(header) + "." + b64.EncodeToString(claims)
+	sig := k.sign([]byte(input))
+	return input + "." + b64.EncodeToString(sig[:]), nil
+}
 
 func (k SigningKey) sign(msg []byte) Signature { return Signature(ed25519.Sign(k.private, msg)) }
 

@@ -33,6 +33,10 @@ type Config struct {
 	// Audience has to be in the aud of a token that is a credential. Default:
 	// "revocast".
 	Audience string
+	// Iss is the iss of the JWTs that the hub signs, such as signed answers to
+	// introspection (RFC 9701): the hub's own address as its clients know it,
+	// an https URL. Default: "urn:revocast:hub:" and the id of its key.
+	Iss string
 	// AdminKey, "rvk_" and at least 32 characters, becomes the key called
 	// admin. Empty: one is made when the hub starts for the first time.
 	AdminKey string
@@ -71,6 +75,9 @@ func (c Config) withDefaults() (Config, error) {
 		if d < 0 {
 			errs = append(errs, fmt.Errorf("the %s is %v, want more than zero", name, d))
 		}
+	}
+	if events.CheckText("", c.Iss, events.MaxIssuerLen) != nil {
+		errs = append(errs, fmt.Errorf("the hub's own iss %q: want at most %d bytes without control characters", c.Iss, events.MaxIssuerLen))
 	}
 	for _, i := range c.Issuers {
 		// An actor is an issuer, a space, and a subject.

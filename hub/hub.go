@@ -119,7 +119,7 @@ func (h *Hub) open(ctx context.Context) error {
 	h.adminKey = made
 	h.cfg.AdminKey = "" // needed no more
 	h.api = api.New(api.Config{
-		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: []string{signing.ID()},
+		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: []string{signing.ID()}, Signing: signing, Iss: cfg.Iss,
 		Version: cfg.Version, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: h.registry,
 	})
 	h.watching.Go(h.watch)

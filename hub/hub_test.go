@@ -3,6 +3,7 @@ package hub_test
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/revocast/revocast/hub"
@@ -148,6 +150,31 @@ func TestDrain(t *testing.T) {
 
 // While the last subscribers leave, the hub still takes revocations, and no
 // new streams.
+// The hub signs with the key of its ticks, under the name that it is given.
+func TestSignedAnswers(t *testing.T) {
+	w := newWorld(t, func(c *hub.Config) { c.Iss = "https://hub.example" })
+	w.start(nil)
+	set := must[api.JWKSet](w, "GET", "/.well-known/jwks.json", "", 200)
+	status := must[api.Status](w, "GET", "/v1/status", "", 200)
+	if len(set.Keys) != 1 || set.Keys[0].KeyID != status.HubKeys[0] || set.Keys[0].Validate() != nil {
+		t.Errorf("%+v, and %v", set, status.HubKeys)
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", w.url+"/oauth2/introspect", strings.NewReader("token=x"))
+	req.SetBasicAuth("admin", adminKey)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", api.IntrospectionType)
+	resp, err := w.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	var claims jwt.MapClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(string(b), &claims); err != nil || claims["iss"] != "https://hub.example" {
+		t.Errorf("%d %s: %v", resp.StatusCode, b, err)
+	}
+}
+
 func TestDrainAnswers(t *testing.T) {
 	w := newWorld(t, func(c *hub.Config) { c.DrainWindow = 2 * time.Second })
 	w.start(nil)
@@ -298,6 +325,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		"no directory":        {func(c *hub.Config) { c.DataDir = "" }, "data directory"},
 		"a weak admin key":    {func(c *hub.Config) { c.AdminKey = "hunter2" }, "admin key"},
+		"iss with a LF":       {func(c *hub.Config) { c.Iss = "https://hub\n" }, "the hub's own iss"},
 		"a short retention":   {func(c *hub.Config) { c.Retention = time.Hour }, "retention is 1h0m0s"},
 		"shorter than token":  {func(c *hub.Config) { c.Retention = 40 * time.Hour; c.Issuers = []token.Issuer{hs(41 * time.Hour)} }, "live up to 41h"},
 		"an issuer's mistake": {func(c *hub.Config) { c.Issuers = []token.Issuer{{Iss: "https://x", JWKSURI: "ftp://x"}} }, "JWKSURI"},

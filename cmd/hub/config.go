@@ -40,9 +40,10 @@ type issuerConfig struct {
 	MaxTokenLifetime period   `yaml:"max_token_lifetime"`
 	Skew             period   `yaml:"skew"`
 	Types            []string `yaml:"types"`
+	Audience         []string `yaml:"audience"`
 }
 
-const issuerNames = "iss, jwks_uri, keys, keys_file, algorithms, max_token_lifetime, skew, types"
+const issuerNames = "iss, jwks_uri, keys, keys_file, algorithms, max_token_lifetime, skew, types, audience"
 
 // readConfigFile reads a file that may have these names, and issuers. Errors
 // name the line, and never show it: it may hold a secret.
@@ -128,7 +129,7 @@ func (f *configFile) tokenIssuers() ([]token.Issuer, error) {
 		}
 		list = append(list, token.Issuer{
 			Iss: c.Iss, JWKSURI: c.JWKSURI, Keys: keys, Algorithms: c.Algorithms,
-			MaxTokenLifetime: time.Duration(c.MaxTokenLifetime), Skew: time.Duration(c.Skew), Types: c.Types,
+			MaxTokenLifetime: time.Duration(c.MaxTokenLifetime), Skew: time.Duration(c.Skew), Types: c.Types, Audience: c.Audience,
 		})
 	}
 	return list, errors.Join(errs...)
@@ -161,7 +162,7 @@ func (c issuerConfig) keySet() ([]byte, error) {
 // issuerField names a field of token.Issuer the way the file does.
 var issuerField = map[string]string{
 	"Iss": "iss", "JWKSURI": "jwks_uri", "Keys": "keys", "Algorithms": "algorithms",
-	"MaxTokenLifetime": "max_token_lifetime", "Skew": "skew", "Types": "types",
+	"MaxTokenLifetime": "max_token_lifetime", "Skew": "skew", "Types": "types", "Audience": "audience",
 }
 
 // inFileTerms rewrites all that package token says about issuers.

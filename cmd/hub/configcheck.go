@@ -70,6 +70,9 @@ func (c configCheckCmd) Run(std streams, line *kong.Context, where *settings) er
 		fmt.Fprintf(w, "    max_token_lifetime: %s\n", period(conf.MaxTokenLifetime))
 		fmt.Fprintf(w, "    skew: %s\n", period(conf.Skew))
 		fmt.Fprintf(w, "    types: [%s]\n", quoted(conf.Types))
+		if len(conf.Audience) > 0 {
+			fmt.Fprintf(w, "    audience: [%s]\n", quoted(conf.Audience))
+		}
 	}
 	fmt.Fprintf(w, "# admin key: %s\n", c.adminKeyFrom(where))
 	if err := w.Flush(); err != nil {

@@ -22,6 +22,7 @@ type hubFlags struct {
 	Data      string `setting:"file" default:"./revocast-data" help:"Directory of the log and the keys; it is made if it does not exist."`
 	Listen    string `setting:"file" default:"127.0.0.1:8080" help:"Address of the API. Port 0 takes a free one."`
 	OpsListen string `setting:"file" default:"127.0.0.1:9090" help:"Address of /livez, /readyz and /metrics, which ask for no key."`
+	PublicURL string `setting:"file" name:"public-url" placeholder:"URL" help:"By which name the hub signs answers to introspection (their iss). Default: one made of its signing key."`
 	TLSCert   string `setting:"file" name:"tls-cert" placeholder:"FILE" help:"Certificate chain of the API, PEM."`
 	TLSKey    string `setting:"file" name:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
 	Retention period `setting:"file" default:"90d" help:"How long the log, which is the audit, keeps a record, such as 90d."`
@@ -52,7 +53,11 @@ A file:
       - iss: https://issuer.example
         jwks_uri: https://issuer.example/jwks.json
         algorithms: [RS256]
-        max_token_lifetime: 12h`
+        max_token_lifetime: 12h
+        audience: [https://hub.example]   # of logout tokens and security events
+    claims:                               # names of what has no registered claim
+      grant: [grant_id, origin_jti, txn]
+      extra: [department]`
 }
 
 func (c serveCmd) Run(ctx context.Context, std streams, where *settings) error {
@@ -100,7 +105,7 @@ func (f hubFlags) hubConfig(where *settings) (hub.Config, *tls.Config, error) {
 	cfg := hub.Config{
 		// Zero would be the default, which is not what 0s says.
 		DataDir: f.Data, Retention: max(time.Duration(f.Retention), 1), DrainWindow: max(time.Duration(f.Drain), 1),
-		AdminKey: where.env[adminKeyEnv], Version: version(),
+		AdminKey: where.env[adminKeyEnv], Iss: f.PublicURL, Version: version(),
 	}
 	var errs []error
 	if where.file != nil {

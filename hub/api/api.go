@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/hub/feed"
 	"github.com/revocast/revocast/internal/token"
 )
@@ -24,6 +25,13 @@ type Config struct {
 	// token meant for another service opens nothing here (RFC 9068 section 4).
 	// Default: "revocast".
 	Audience string
+
+	// Signing signs what is asked for as a JWT, and its public half is
+	// published. The zero key: there are JSON answers only.
+	Signing events.SigningKey
+	// Iss is the iss of what is signed: the hub's own address as its clients
+	// know it, an https URL. Default: "urn:revocast:hub:" and the key's id.
+	Iss string
 
 	HubKeys      []string      // the kids of the hub's signing keys, for the status
 	Version      string        // likewise
@@ -42,6 +50,8 @@ type API struct {
 	ring         *Keyring
 	tokens       *token.Verifier // nil if no issuer is configured
 	audience     string
+	signing      events.SigningKey
+	iss          string
 	hubKeys      []string
 	version      string
 	heartbeat    time.Duration
@@ -52,6 +62,7 @@ type API struct {
 	logger       *slog.Logger
 	metrics      *metrics
 	failures     *failures
+	logouts      *logouts
 	readers      readers
 	mux          *http.ServeMux
 }
@@ -59,13 +70,16 @@ type API struct {
 // New makes the handler of the interface.
 func New(cfg Config) *API {
 	a := &API{
-		feed: cfg.Feed, ring: cfg.Keys, tokens: cfg.Tokens, audience: cfg.Audience,
+		feed: cfg.Feed, ring: cfg.Keys, tokens: cfg.Tokens, audience: cfg.Audience, signing: cfg.Signing, iss: cfg.Iss,
 		hubKeys: cfg.HubKeys, version: cfg.Version, heartbeat: cfg.Heartbeat, writeTimeout: cfg.WriteTimeout, bodyTimeout: cfg.BodyTimeout,
 		now: cfg.Now, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
-		failures: newFailures(), readers: make(readers, maxReaders),
+		failures: newFailures(), logouts: newLogouts(), readers: make(readers, maxReaders),
 	}
 	if a.audience == "" {
 		a.audience = "revocast"
+	}
+	if a.iss == "" {
+		a.iss = "urn:revocast:hub:" + a.signing.ID()
 	}
 	if a.heartbeat == 0 {
 		a.heartbeat = 2 * time.Second

@@ -34,7 +34,7 @@ func decodeTolerant(w http.ResponseWriter, r *request, v any) error {
 }
 
 func decodeBody(w http.ResponseWriter, r *request, v any, opts ...json.Options) ([]byte, error) {
-	if err := wantJSON(r); err != nil {
+	if err := wantType(r, "application/json"); err != nil {
 		return nil, err
 	}
 	body, err := readBody(w, r)
@@ -47,22 +47,24 @@ func decodeBody(w http.ResponseWriter, r *request, v any, opts ...json.Options) 
 	return body, nil
 }
 
-func wantJSON(r *request) error {
+func wantType(r *request, want string) error {
 	types := r.Header.Values("Content-Type")
 	if len(types) == 1 {
 		media, params, err := mime.ParseMediaType(types[0])
 		charset := params["charset"]
-		if err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8")) &&
+		if err == nil && media == want && (charset == "" || strings.EqualFold(charset, "utf-8")) &&
 			r.Header.Get("Content-Encoding") == "" {
 			return nil
 		}
 	}
-	return &Problem{Code: MediaType, Field: "Content-Type", Detail: "Want application/json, not compressed."}
+	return &Problem{Code: MediaType, Field: "Content-Type", Detail: "Want " + want + ", not compressed."}
 }
 
-func readBody(w http.ResponseWriter, r *request) ([]byte, error) {
-	tooLarge := &Problem{Code: BodyTooLarge, Detail: fmt.Sprintf("At most %d bytes are read.", MaxBody)}
-	if r.ContentLength > MaxBody {
+func readBody(w http.ResponseWriter, r *request) ([]byte, error) { return readUpTo(w, r, MaxBody) }
+
+func readUpTo(w http.ResponseWriter, r *request, most int64) ([]byte, error) {
+	tooLarge := &Problem{Code: BodyTooLarge, Detail: fmt.Sprintf("At most %d bytes are read.", most)}
+	if r.ContentLength > most {
 		w.Header().Set("Connection", "close") // rather than read what was announced
 		return nil, tooLarge
 	}
@@ -71,7 +73,7 @@ func readBody(w http.ResponseWriter, r *request) ([]byte, error) {
 	if own, ok := w.(*response); ok {
 		w = own.ResponseWriter
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	switch max := (*http.MaxBytesError)(nil); {
 	case errors.As(err, &max):
 		return nil, tooLarge

@@ -42,11 +42,16 @@ func (a *API) authenticate(r *http.Request) (*caller, error) {
 			return c, err
 		}
 	}
+	return nil, a.refuse(from)
+}
+
+// refuse counts a wrong credential and says how it is answered.
+func (a *API) refuse(from address) *Problem {
 	a.metrics.refused.Inc()
 	if wait, ok := a.failures.add(from, a.now()); !ok {
-		return nil, &Problem{Code: TooManyFailures, Detail: "Too many wrong credentials came from this address.", retryAfter: wait}
+		return &Problem{Code: TooManyFailures, Detail: "Too many wrong credentials came from this address.", retryAfter: wait}
 	}
-	return nil, &Problem{Code: Unauthorized, Detail: "The credential is not valid.", challenge: `Bearer realm="revocast", error="invalid_token"`}
+	return &Problem{Code: Unauthorized, Detail: "The credential is not valid.", challenge: `Bearer realm="revocast", error="invalid_token"`}
 }
 
 // identify returns the caller with a credential; nil if it is wrong; an error
@@ -57,10 +62,7 @@ func (a *API) identify(ctx context.Context, credential string, from address) (*c
 		if !ok {
 			return nil, nil
 		}
-		return &caller{
-			actor: key.Name, roles: key.Roles, issuers: key.Issuers, kinds: key.Kinds,
-			valid: func() bool { return a.ring.has(key.ID) },
-		}, nil
+		return a.holderOf(key), nil
 	}
 	// Verifying costs, so who has failed often has to wait. A key does not:
 	// others may share the address, and a wrong one costs next to nothing.
@@ -71,6 +73,14 @@ func (a *API) identify(ctx context.Context, credential string, from address) (*c
 		return nil, &Problem{Code: TooManyFailures, Detail: "Too many wrong credentials came from this address.", retryAfter: wait}
 	}
 	return a.bearerOf(ctx, credential)
+}
+
+// holderOf is the caller with a key.
+func (a *API) holderOf(key Key) *caller {
+	return &caller{
+		actor: key.Name, roles: key.Roles, issuers: key.Issuers, kinds: key.Kinds,
+		valid: func() bool { return a.ring.has(key.ID) },
+	}
 }
 
 // bearerOf is identify for a token.

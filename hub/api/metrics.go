@@ -14,6 +14,10 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	refused  prometheus.Counter
 	panics   prometheus.Counter
+
+	tokensRevoked      *prometheus.CounterVec
+	tokensIntrospected *prometheus.CounterVec
+	eventsTaken        *prometheus.CounterVec
 }
 
 // newMetrics registers the metrics; with nil they count for nobody.
@@ -28,9 +32,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "revocast_http_credentials_refused_total", Help: "Requests with a wrong credential."}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "revocast_http_panics_total", Help: "Requests that a bug ended."}),
+		tokensRevoked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "revocast_oauth_revocations_total", Help: "Tokens that clients wanted revoked (RFC 7009), by what became of it."}, []string{"outcome"}),
+		tokensIntrospected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "revocast_oauth_introspections_total", Help: "Tokens introspected (RFC 7662), by the answer."}, []string{"active"}),
+		eventsTaken: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "revocast_events_taken_total", Help: "Logout tokens and security events accepted, by what became of it."}, []string{"event", "outcome"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.seconds, m.refused, m.panics)
+		reg.MustRegister(m.requests, m.seconds, m.refused, m.panics, m.tokensRevoked, m.tokensIntrospected, m.eventsTaken)
 	}
 	return m
 }

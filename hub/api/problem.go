@@ -36,6 +36,8 @@ type Problem struct {
 	retryAfter time.Duration // for the header of this name; zero: none
 	allow      string        // likewise
 	challenge  string        // the parameters of WWW-Authenticate
+	basic      bool          // Basic would do as well as what the challenge names
+	set        SETCode       // what it is to the transmitter of an event; "": what Code says
 }
 
 func (p *Problem) Error() string {
@@ -74,6 +76,9 @@ const (
 	Draining        Code = "draining"
 	Unavailable     Code = "unavailable"
 	StorageFull     Code = "storage_full"
+
+	UnsupportedTokenType Code = "unsupported_token_type"
+	UnsupportedSubject   Code = "unsupported_subject"
 )
 
 // statusAndTitle says how a code is answered. Every code is here.
@@ -103,6 +108,9 @@ var statusAndTitle = map[Code]struct {
 	Code(feed.RetentionExceeded): {422, "This would have to be remembered for too long"},
 	Code(feed.KeyReused):         {422, "The Idempotency-Key belongs to another request"},
 
+	UnsupportedTokenType: {400, "Tokens of this kind can't be revoked"},
+	UnsupportedSubject:   {422, "It can't be told which subject this is"},
+
 	TooManyFailures: {429, "Too many failed authentications"},
 	Internal:        {500, "The hub failed"},
 	OutcomeUnknown:  {503, "It is not known whether this was done"},
@@ -130,7 +138,7 @@ func problemOf(err error) *Problem {
 	// Before the errors of contexts, one of which it may wrap.
 	case errors.Is(err, log.ErrUnknown):
 		p = Problem{Code: OutcomeUnknown, Outcome: "unknown", retryAfter: time.Second,
-			Detail: "Send the same request again, with the same Idempotency-Key: it takes effect once."}
+			Detail: "Send the same request again, with the same Idempotency-Key if it has one: it takes effect once."}
 	case errors.Is(err, log.ErrTooLarge):
 		p = Problem{Code: BodyTooLarge, Detail: "A record of the log can't hold so much. Send it in parts."}
 	case errors.Is(err, log.ErrFull):
@@ -156,15 +164,28 @@ func problemOf(err error) *Problem {
 
 // write sends the problem as the answer.
 func (p *Problem) write(w http.ResponseWriter) {
-	h := w.Header()
+	data, err := json.Marshal(p)
+	if err != nil {
+		data = fmt.Appendf(nil, `{"code":%q}`, Internal) // can't happen: the fields are text
+	}
+	p.writeHeaders(w.Header())
+	w.Header().Set("Content-Type", ProblemType)
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(data, '\n'))
+}
+
+// writeHeaders sets the headers of an answer, in whichever form it is given.
+func (p *Problem) writeHeaders(h http.Header) {
 	// What a handler meant to say about the answer that it did not give.
 	for _, name := range []string{"Content-Length", "ETag"} {
 		h.Del(name)
 	}
-	h.Set("Content-Type", ProblemType)
 	h.Set("Cache-Control", "no-store")
+	if p.basic {
+		h.Add("WWW-Authenticate", basicChallenge)
+	}
 	if p.challenge != "" {
-		h.Set("WWW-Authenticate", p.challenge)
+		h.Add("WWW-Authenticate", p.challenge)
 	}
 	if p.allow != "" {
 		h.Set("Allow", p.allow)
@@ -175,10 +196,4 @@ func (p *Problem) write(w http.ResponseWriter) {
 		spread := p.retryAfter + rand.N(p.retryAfter)
 		h.Set("Retry-After", strconv.FormatInt(int64((spread+time.Second-1)/time.Second), 10))
 	}
-	data, err := json.Marshal(p)
-	if err != nil {
-		data = fmt.Appendf(nil, `{"code":%q}`, Internal) // can't happen: the fields are text
-	}
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(data, '\n'))
 }

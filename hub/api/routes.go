@@ -13,6 +13,10 @@ import (
 // route is what one method does at one address, and what it needs.
 type route struct {
 	role   Role
+	open   bool     // needs no credential: there is no caller
+	client bool     // takes the credential as OAuth clients have it, too
+	oauth  bool     // has the errors of OAuth
+	set    bool     // has the errors of RFC 8935
 	params []string // the query parameters it may have
 	stream bool     // lasts as long as reader and credential do
 	serve  func(http.ResponseWriter, *request) error
@@ -52,9 +56,21 @@ func (a *API) routes() *http.ServeMux {
 			"POST": {role: RoleAdmin, serve: a.makeKey},
 			"GET":  {role: RoleAdmin, serve: a.listKeys},
 		},
-		"/v1/keys/{id}": {"DELETE": {role: RoleAdmin, serve: a.deleteKey}},
+		"/v1/keys/{id}":                   {"DELETE": {role: RoleAdmin, serve: a.deleteKey}},
+		"/oauth2/revoke":                  {"POST": {role: RoleRevoke, client: true, oauth: true, serve: a.revokeToken}},
+		"/oauth2/introspect":              {"POST": {role: RoleIntrospect, client: true, oauth: true, serve: a.introspect}},
+		"/oauth2/global-token-revocation": {"POST": {role: RoleRevoke, client: true, serve: a.revokeSubject}},
+		"/.well-known/jwks.json":          {"GET": {open: true, serve: a.serveJWKS}},
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.dispatch(w.(*response), r, m) })
+	}
+	if a.tokens != nil { // without issuers nobody's word can be taken, and nothing is there
+		for pattern, m := range map[string]methods{
+			"/oidc/backchannel-logout": {"POST": {open: true, oauth: true, serve: a.logOut}},
+			"/ssf/events":              {"POST": {role: RoleRevoke, set: true, serve: a.takeEvent}},
+		} {
+			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.dispatch(w.(*response), r, m) })
+		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { a.fail(w.(*response), noSuchAddress) })
 	return mux
@@ -96,7 +112,7 @@ func (a *API) finish(w *response, r *http.Request, begun time.Time) {
 		a.metrics.panics.Inc()
 		a.logger.Error("a request failed by a bug", "route", r.Pattern, "panic", cause, "stack", string(debug.Stack()))
 		if w.status == 0 {
-			problemOf(errPanic).write(w)
+			w.problem(problemOf(errPanic))
 			cause = nil
 		} else {
 			cause = http.ErrAbortHandler
@@ -126,6 +142,10 @@ var errPanic = &Problem{Code: Internal}
 
 // dispatch lets a route serve a request whose caller may use it.
 func (a *API) dispatch(w *response, r *http.Request, m methods) {
+	for _, rt := range m {
+		w.oauth = w.oauth || rt.oauth
+		w.set = w.set || rt.set
+	}
 	rt, ok := m[r.Method]
 	if !ok {
 		allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
@@ -139,12 +159,11 @@ func (a *API) dispatch(w *response, r *http.Request, m methods) {
 }
 
 func (a *API) serve(w *response, r *http.Request, rt route) error {
-	c, err := a.authenticate(r)
-	if err != nil {
-		return err
+	c, err := a.callerOf(r, rt)
+	if c != nil {
+		w.actor = c.actor
 	}
-	w.actor = c.actor
-	if err := c.may(rt.role); err != nil {
+	if err != nil {
 		return err
 	}
 	q, err := parseQuery(r, rt.params)
@@ -159,6 +178,23 @@ func (a *API) serve(w *response, r *http.Request, rt route) error {
 	return rt.serve(w, &request{r, c, q})
 }
 
+// callerOf returns who makes a request, with an error if they may not; nobody
+// if anybody may.
+func (a *API) callerOf(r *http.Request, rt route) (*caller, error) {
+	authenticate := a.authenticate
+	switch {
+	case rt.open:
+		return nil, nil
+	case rt.client:
+		authenticate = a.authenticateClient
+	}
+	c, err := authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.may(rt.role)
+}
+
 // fail answers with what went wrong. If the answer has begun, the connection
 // is cut, so that nobody takes half of it for the whole.
 func (a *API) fail(w *response, err error) {
@@ -169,7 +205,7 @@ func (a *API) fail(w *response, err error) {
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
-	p.write(w)
+	w.problem(p)
 }
 
 // response remembers what became of a request.
@@ -178,6 +214,20 @@ type response struct {
 	status int // 0 until the answer has begun
 	actor  string
 	stream bool
+	oauth  bool // errors are those of OAuth
+	set    bool // errors are those of RFC 8935
+}
+
+// problem sends a problem as the whole of the answer.
+func (w *response) problem(p *Problem) {
+	switch {
+	case w.oauth:
+		p.writeOAuth(w)
+	case w.set:
+		p.writeSET(w)
+	default:
+		p.write(w)
+	}
 }
 
 func (w *response) WriteHeader(status int) {

@@ -128,7 +128,7 @@ func (w *world) start() {
 	save := func(b []byte) error { w.ring = slices.Clone(b); return nil }
 	ac.Keys, _, err = api.NewKeyring(w.ring, save, adminKey)
 	must(err)
-	ac.Feed, ac.Version, ac.HubKeys = w.feed, "test", []string{signing.ID()}
+	ac.Feed, ac.Version, ac.HubKeys, ac.Signing = w.feed, "test", []string{signing.ID()}, signing
 	w.server = httptest.NewServer(api.New(ac))
 	w.url = w.server.URL
 	w.stop = sync.OnceFunc(func() {

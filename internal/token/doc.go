@@ -27,6 +27,19 @@
 //   - exp is present and not reached, nbf and iat are not ahead, and no token
 //     lives longer than the issuer's MaxTokenLifetime. Forgetting revocations
 //     is only sound because of that bound.
+//   - There is no events claim with an object, as in tokens that report an
+//     event. Old providers don't say by typ that a token is for logout.
+//
+// # Logout tokens and security event tokens
+//
+// VerifyLogout and VerifySET read as strictly, and trust the same keys and
+// algorithms. What they ask of a token can't all be true of a token that
+// Verify, or the other of the two, accepts (RFC 8725 section 3.12):
+//
+//	             typ                   events         exp   sub, sid   sub_id
+//	Verify       the issuer's Types    no object      yes   may        may
+//	VerifyLogout logout+jwt, JWT, none logout         yes   either     may
+//	VerifySET    secevent+jwt          exactly one    no    no sub     yes
 //
 // # One token, several spellings
 //

@@ -20,10 +20,11 @@ const (
 	CodeNotYetValid     Code = "not_yet_valid"    // nbf or iat is in the future
 	CodeLifetime        Code = "lifetime"         // lives longer than the issuer's tokens may
 	CodeAudience        Code = "audience"         // aud names none of the audiences asked for
+	CodeClaims          Code = "claims"           // lacks a claim that this kind of token needs, or has one that it must not have
 	CodeKeysUnavailable Code = "keys_unavailable" // the issuer's key set could not be had
 )
 
-// Error is the only type of error that Verify and ReadUnverified return.
+// Error is the only type of error that ReadUnverified and the Verify methods return.
 type Error struct {
 	Code   Code
 	Detail string // a sentence for users and logs; never has any text of the token in it

@@ -33,8 +33,15 @@ type Issuer struct {
 
 	// Types are the typ values accepted, compared as media types (RFC 7515
 	// section 4.1.9): without regard to case, and "application/" may be left
-	// out. "" stands for a token without typ. Default: "", JWT, at+jwt.
+	// out. "" stands for a token without typ. Default: "", JWT, at+jwt. Those
+	// of logout tokens and security event tokens can't be among them.
 	Types []string
+
+	// Audience are the aud values accepted in the issuer's logout tokens and
+	// security event tokens: what the issuer calls us, which is a client_id in
+	// logout tokens. One of them has to be there. Default: none, and no such
+	// token of the issuer is accepted.
+	Audience []string
 }
 
 // Defaults of an Issuer.
@@ -132,6 +139,14 @@ func (i Issuer) checked(name string) (*issuer, keySet, error) {
 	types := make([]string, len(i.Types))
 	for n, typ := range i.Types {
 		types[n] = mediaType(typ)
+		if types[n] == typeLogout || types[n] == typeSET {
+			bad("Types", "%q is for tokens that report an event, which give no access", typ)
+		}
+	}
+
+	i.Audience = slices.Clone(i.Audience)
+	if slices.Contains(i.Audience, "") {
+		bad("Audience", "has an empty value")
 	}
 	return &issuer{Issuer: i, types: types}, static, errors.Join(errs...)
 }

@@ -27,6 +27,8 @@ type Token struct {
 	Payload   []byte   // the claims, decoded: one JSON object
 	Type      string   // typ as written, "" if absent
 	Algorithm string   // alg
+
+	reportsEvent bool // events is an object, as in a logout token or a security event token
 }
 
 // ReadUnverified reads a token as strictly as Verify does, and verifies
@@ -156,6 +158,8 @@ func (t *Token) readRest() error {
 		Nbf   jsontext.Value `json:"nbf"`
 		Scope jsontext.Value `json:"scope"`
 		Scp   jsontext.Value `json:"scp"`
+
+		Events jsontext.Value `json:"events"`
 	}
 	// events.ParseClaims has made sure that no name is there twice, which is
 	// the larger part of the work.
@@ -169,6 +173,7 @@ func (t *Token) readRest() error {
 	if t.NotBefore, err = events.NumericDate(rest.Nbf); err != nil {
 		return err
 	}
+	t.reportsEvent = rest.Events.Kind() == '{'
 	if absent(rest.Scope) {
 		rest.Scope = rest.Scp
 	}

@@ -131,6 +131,7 @@ func (v *Verifier) Issuer(iss string) (Issuer, bool) {
 	conf.Keys = slices.Clone(conf.Keys)
 	conf.Algorithms = slices.Clone(conf.Algorithms)
 	conf.Types = slices.Clone(conf.Types)
+	conf.Audience = slices.Clone(conf.Audience)
 	return conf, true
 }
 
@@ -145,39 +146,67 @@ func (v *Verifier) Issuer(iss string) (Issuer, bool) {
 // the token names: then the issuer may be asked for newer ones, which takes at
 // most 200 ms of this call, and less if ctx ends.
 func (v *Verifier) Verify(ctx context.Context, raw string, audience ...string) (*Token, error) {
-	r, err := read(raw, v.names)
+	t, i, err := v.forAccess(ctx, raw)
 	if err != nil {
-		return nil, err
-	}
-	t := r.token
-	i := v.issuers[t.Claims.Issuer]
-	if i == nil {
-		return nil, &Error{CodeUnknownIssuer, "the token's issuer is not configured", nil}
-	}
-	if err := i.verifySignature(ctx, r); err != nil {
 		return nil, err
 	}
 	if err := i.checkTimes(t, v.now().UnixMilli()); err != nil {
 		return nil, err
 	}
-	if len(audience) > 0 && !slices.ContainsFunc(t.Audience, func(a string) bool { return slices.Contains(audience, a) }) {
+	if len(audience) > 0 && !t.isFor(audience) {
 		return nil, &Error{CodeAudience, "the token is for another audience", nil}
 	}
 	return t, nil
 }
 
+// isFor reports whether the token is meant for one of these audiences.
+func (t *Token) isFor(audience []string) bool {
+	return slices.ContainsFunc(t.Audience, func(a string) bool { return slices.Contains(audience, a) })
+}
+
+// forAccess returns a token that its issuer has signed to give access, and
+// that issuer. When and where it does so is the caller's to check.
+func (v *Verifier) forAccess(ctx context.Context, raw string) (*Token, *issuer, error) {
+	t, i, err := v.authentic(ctx, raw, func(i *issuer) []string { return i.types })
+	if err != nil {
+		return nil, nil, err
+	}
+	if t.reportsEvent {
+		return nil, nil, &Error{CodeType, "the token reports an event and gives no access", nil}
+	}
+	return t, i, nil
+}
+
+// authentic returns a token that its issuer has signed, and that issuer, if
+// the token is of one of the types that the issuer has for what it is wanted
+// for. What it claims is the caller's to check.
+func (v *Verifier) authentic(ctx context.Context, raw string, types func(*issuer) []string) (*Token, *issuer, error) {
+	r, err := read(raw, v.names)
+	if err != nil {
+		return nil, nil, err
+	}
+	i := v.issuers[r.token.Claims.Issuer]
+	if i == nil {
+		return nil, nil, &Error{CodeUnknownIssuer, "the token's issuer is not configured", nil}
+	}
+	if err := i.verifySignature(ctx, r, types(i)); err != nil {
+		return nil, nil, err
+	}
+	return r.token, i, nil
+}
+
 // verifySignature checks that one of the issuer's keys made the signature, in
-// a way and for a type of token that the issuer is configured for.
+// a way that the issuer is configured for, on a token of one of these types.
 //
 // golang-jwt's methods do the cryptography. Its parser is not used: it would
 // read header and claims a second time, by laxer rules, and verify by what it
 // has read.
-func (i *issuer) verifySignature(ctx context.Context, r *reading) error {
+func (i *issuer) verifySignature(ctx context.Context, r *reading, types []string) error {
 	t := r.token
 	if !slices.Contains(i.Algorithms, t.Algorithm) {
 		return &Error{CodeAlgorithm, "the token's algorithm is not one that its issuer uses", nil}
 	}
-	if !slices.Contains(i.types, mediaType(t.Type)) {
+	if !slices.Contains(types, mediaType(t.Type)) {
 		return &Error{CodeType, "the token is of another type", nil}
 	}
 	keys, err := i.find(ctx, t.Algorithm, t.Claims.KeyID)

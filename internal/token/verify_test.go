@@ -263,13 +263,13 @@ func TestTimesAreExactToTheMillisecond(t *testing.T) {
 }
 
 func TestIssuersOwnLimits(t *testing.T) {
-	v := newVerifier(t, Issuer{Iss: ours, Keys: ourKeys().set("rsa"), MaxTokenLifetime: 10 * time.Minute, Skew: time.Minute, Types: []string{"logout+jwt"}})
+	v := newVerifier(t, Issuer{Iss: ours, Keys: ourKeys().set("rsa"), MaxTokenLifetime: 10 * time.Minute, Skew: time.Minute, Types: []string{"delivery+jwt"}})
 	in := func(typ, claims string) string { return signRS(`"kid":"rsa"`+typ, timeless+claims) }
-	logout := `,"typ":"application/Logout+JWT"`
-	mustVerify(t, v, in(logout, `,"iat":`+at(0)+`,"exp":`+at(10*time.Minute)))
-	mustVerify(t, v, in(logout, `,"iat":`+at(-5*time.Minute)+`,"exp":`+at(-59*time.Second)))
-	mustRefuse(t, v, CodeLifetime, in(logout, `,"iat":`+at(0)+`,"exp":`+at(601*time.Second)))
-	mustRefuse(t, v, CodeExpired, in(logout, `,"iat":`+at(-5*time.Minute)+`,"exp":`+at(-time.Minute)))
+	delivery := `,"typ":"application/Delivery+JWT"`
+	mustVerify(t, v, in(delivery, `,"iat":`+at(0)+`,"exp":`+at(10*time.Minute)))
+	mustVerify(t, v, in(delivery, `,"iat":`+at(-5*time.Minute)+`,"exp":`+at(-59*time.Second)))
+	mustRefuse(t, v, CodeLifetime, in(delivery, `,"iat":`+at(0)+`,"exp":`+at(601*time.Second)))
+	mustRefuse(t, v, CodeExpired, in(delivery, `,"iat":`+at(-5*time.Minute)+`,"exp":`+at(-time.Minute)))
 	mustRefuse(t, v, CodeType, in("", `,"iat":`+at(0)+`,"exp":`+at(time.Minute)))
 	mustRefuse(t, v, CodeType, in(`,"typ":"at+jwt"`, `,"iat":`+at(0)+`,"exp":`+at(time.Minute)))
 	// The Kelvin sign folds to k in Unicode, and is no letter of a media type.
