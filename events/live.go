@@ -42,30 +42,37 @@ type Verdict struct {
 // Match reports whether any live term matches a token, given its keys, at a
 // unix second. The work is one look-up for each key of a kind of which
 // anything is revoked, however much that is.
-func (s *LiveSet) Match(keys *Keys, now int64) (Verdict, bool) {
+func (s *LiveSet) Match(keys *Keys, now int64) (v Verdict, ok bool) {
 	for i := range keys.n {
-		if v, ok := s.match(&keys.first[i], keys, now); ok {
+		if s.match(&keys.first[i], keys, now, &v) {
 			return v, true
 		}
 	}
 	for i := range keys.more {
-		if v, ok := s.match(&keys.more[i], keys, now); ok {
+		if s.match(&keys.more[i], keys, now, &v) {
 			return v, true
 		}
 	}
-	return Verdict{}, false
+	return v, false
 }
 
-func (s *LiveSet) match(k *keyOf, keys *Keys, now int64) (Verdict, bool) {
+// match fills v in only if it returns true: nearly all look-ups find nothing,
+// and are spared the handling of terms.
+func (s *LiveSet) match(k *keyOf, keys *Keys, now int64, v *Verdict) bool {
 	st := &s.stores[k.kind]
 	if st.entries.Load() == 0 {
-		return Verdict{}, false
+		return false
 	}
-	t, ok := st.get(k.kind, k.key)
-	if !ok || !t.Live(now) || !t.Matches(k.kind, keys) {
-		return Verdict{}, false
+	sh, val := st.find(k.key)
+	if val == 0 {
+		return false
 	}
-	return Verdict{k.kind, k.key, t}, true
+	t := sh.term(k.kind, val)
+	if !t.Live(now) || !t.Matches(k.kind, keys) {
+		return false
+	}
+	*v = Verdict{k.kind, k.key, t}
+	return true
 }
 
 // Lookup returns the term of one key, expired or not.
@@ -182,7 +189,7 @@ type store struct {
 // expiry; for the others it is the index of a term, which never changes once
 // the index is in the table.
 type shard struct {
-	table *table
+	table table
 	terms []Term // terms[0] stays unused: the value 0 means "no entry"
 	next  int    // the next unused index; the writer's
 }
@@ -196,17 +203,23 @@ func (sh *shard) term(kind Kind, val uint32) Term {
 	return sh.terms[val]
 }
 
-func (st *store) get(kind Kind, key Key) (Term, bool) {
+// find returns a key's value and the shard that it belongs to; 0 if there is
+// no such entry.
+func (st *store) find(key Key) (*shard, uint32) {
 	hi, lo := split(key)
 	sh := st.shards[hi>>(64-shardBits)].Load()
 	if sh == nil {
-		return Term{}, false
+		return nil, 0
 	}
-	v := sh.table.find(hi, lo)
-	if v == nil {
-		return Term{}, false
+	place := sh.table.find(hi, lo)
+	if place == nil {
+		return nil, 0
 	}
-	val := v.Load()
+	return sh, place.Load()
+}
+
+func (st *store) get(kind Kind, key Key) (Term, bool) {
+	sh, val := st.find(key)
 	if val == 0 {
 		return Term{}, false
 	}

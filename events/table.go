@@ -32,11 +32,11 @@ type group struct {
 }
 
 // newTable has room for n entries before it must grow.
-func newTable(n int) *table {
+func newTable(n int) table {
 	// Three quarters full: fuller, a miss has to look at more groups; an entry
 	// takes 21 / (3/4) = 28 bytes then.
 	groups := n*4/(3*groupSlots) + 1
-	return &table{groups: make([]group, groups), limit: groups * groupSlots * 3 / 4}
+	return table{groups: make([]group, groups), limit: groups * groupSlots * 3 / 4}
 }
 
 // split cuts a key into the words that are stored. A key is a piece of a

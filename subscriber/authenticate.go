@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/internal/token"
 )
 
@@ -51,9 +52,10 @@ func (s *Subscriber) authenticate(ctx context.Context, raw string, audience []st
 	}
 
 	v := s.view.Load()
-	hit, revoked := v.match(t, now)
+	var hit events.Verdict
+	revoked := v.match(t, now, &hit)
 	st := v.standing(now, s.config.MaxStaleness)
-	verdict := s.verdict(hit, revoked, st)
+	verdict := s.verdict(&hit, revoked, st)
 	switch verdict.Outcome {
 	case Allowed:
 		return t, nil

@@ -73,7 +73,7 @@ func (s *Subscriber) Check(c events.Claims) Verdict {
 			}
 		}
 	}
-	return s.verdict(hit, ok, v.standing(now, s.config.MaxStaleness))
+	return s.verdict(&hit, ok, v.standing(now, s.config.MaxStaleness))
 }
 
 // Prepare derives a token's keys from verified claims, for CheckPrepared and
@@ -93,30 +93,33 @@ func (s *Subscriber) Prepare(c events.Claims) *Token {
 // CheckPrepared notices; Check, Authenticate and Protect notice at once.
 func (s *Subscriber) CheckPrepared(t *Token) Verdict {
 	v, now := s.view.Load(), moment{s.clock.mono(), s.wall.Load()}
-	hit, ok := v.match(t, now)
-	return s.verdict(hit, ok, v.standing(now, s.config.MaxStaleness))
+	var hit events.Verdict
+	ok := v.match(t, now, &hit)
+	return s.verdict(&hit, ok, v.standing(now, s.config.MaxStaleness))
 }
 
-// match looks the token up in everything that is held.
-func (v *view) match(t *Token, now moment) (events.Verdict, bool) {
+// match looks the token up in everything that is held. It fills hit in only if
+// it returns true.
+func (v *view) match(t *Token, now moment, hit *events.Verdict) bool {
 	if v.held == nil {
-		return events.Verdict{}, false
+		return false
 	}
 	ring := t.keysIn(v.held)
 	for i := range v.held.sets {
-		if hit, ok := v.held.sets[i].set.Match(&ring.keys[i], horizon(now)); ok {
-			return hit, true
+		if got, ok := v.held.sets[i].set.Match(ring.in(i), horizon(now)); ok {
+			*hit = got
+			return true
 		}
 	}
-	return events.Verdict{}, false
+	return false
 }
 
-func (s *Subscriber) verdict(hit events.Verdict, revoked bool, st standing) Verdict {
+func (s *Subscriber) verdict(hit *events.Verdict, revoked bool, st standing) Verdict {
 	verdict := Verdict{Staleness: st.staleness}
 	switch {
 	case revoked:
 		verdict.Outcome, verdict.Kind = Revoked, hit.Kind
-		verdict.ID, verdict.Since = s.details.explain(hit)
+		verdict.ID, verdict.Since = s.details.explain(*hit)
 	case st.fresh:
 		verdict.Outcome = Allowed
 	}
@@ -126,8 +129,17 @@ func (s *Subscriber) verdict(hit events.Verdict, revoked bool, st standing) Verd
 
 // keyring is a token's keys in each of the sets of some holdings.
 type keyring struct {
-	held *holdings
-	keys []events.Keys
+	held  *holdings
+	first events.Keys   // in the set of the feed,
+	older []events.Keys // and in those of earlier histories, which are rare
+}
+
+// in returns the keys in one of the sets.
+func (r *keyring) in(set int) *events.Keys {
+	if set == 0 {
+		return &r.first
+	}
+	return &r.older[set-1]
 }
 
 // keysIn returns the token's keys for these holdings, and remembers them.
@@ -138,9 +150,9 @@ func (t *Token) keysIn(held *holdings) *keyring {
 	if held == nil {
 		return nil
 	}
-	ring := &keyring{held, make([]events.Keys, len(held.sets))}
-	for i := range held.sets {
-		ring.keys[i] = held.sets[i].salt.Keys(t.Claims)
+	ring := &keyring{held: held, first: held.sets[0].salt.Keys(t.Claims)}
+	for _, s := range held.sets[1:] {
+		ring.older = append(ring.older, s.salt.Keys(t.Claims))
 	}
 	t.ring.Store(ring)
 	return ring

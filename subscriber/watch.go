@@ -82,13 +82,13 @@ func (w *watch) index(x *watched) {
 		return
 	}
 	n := 0
-	for i := range ring.keys {
-		n += ring.keys[i].Len()
+	for i := range ring.held.sets {
+		n += ring.in(i).Len()
 	}
 	x.links = make([]link, n) // never to grow: others point into it
 	n = 0
-	for i := range ring.keys {
-		for _, key := range ring.keys[i].All {
+	for i := range ring.held.sets {
+		for _, key := range ring.in(i).All {
 			l := &x.links[n]
 			n++
 			l.of, l.key, l.next = x, key, w.byKey[key]
@@ -169,10 +169,11 @@ func (w *watch) look(found []*watched, tell bool) {
 	var ends []ended
 	told := make(map[*Token]bool)
 	for _, x := range found {
-		hit, revoked := v.match(x.token, now)
+		var hit events.Verdict
+		revoked := v.match(x.token, now, &hit)
 		switch {
 		case revoked && !x.known:
-			verdict := s.verdict(hit, true, v.standing(now, s.config.MaxStaleness))
+			verdict := s.verdict(&hit, true, v.standing(now, s.config.MaxStaleness))
 			ends = append(ends, ended{x, &RevokedError{verdict}})
 			if tell && s.calls != nil && !told[x.token] {
 				told[x.token] = true
