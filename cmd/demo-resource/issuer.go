@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -15,20 +16,44 @@ import (
 )
 
 // issuer is a stand-in for an authorization server: it believes every user
-// name, so that the walk-through needs no passwords.
+// name, so that the walk-through needs no passwords. It does what a real one
+// does for revocation: its tokens carry a grant, a session and a version, its
+// refresh tokens rotate, and it has a second key at hand.
 type issuer struct {
-	iss string
-	key *rsa.PrivateKey
+	iss  string
+	keys map[string]*rsa.PrivateKey // by kid
+
+	mu       sync.Mutex
+	kid      string              // guarded by mu: of the key that signs now
+	versions map[string]int      // guarded by mu: of the users' tokens
+	refresh  map[string]*refresh // guarded by mu: by refresh token
+	reused   func(grant string)  // guarded by mu: told when a refresh token is presented twice
 }
 
-const keyID = "demo-1"
+// refresh is a refresh token; all that come of one log-in share a grant.
+type refresh struct {
+	user, grant string
+	used        bool
+}
 
 // tokenLifetime is what a demo user may wait for before a token dies by itself.
 const tokenLifetime = 15 * time.Minute
 
+const firstKey, secondKey = "demo-1", "demo-2"
+
 func newIssuer(iss string) (*issuer, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	return &issuer{iss, key}, err
+	i := &issuer{
+		iss: iss, kid: firstKey, keys: make(map[string]*rsa.PrivateKey),
+		versions: make(map[string]int), refresh: make(map[string]*refresh), reused: func(string) {},
+	}
+	for _, kid := range []string{firstKey, secondKey} {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			return nil, err
+		}
+		i.keys[kid] = key
+	}
+	return i, nil
 }
 
 // trusted is what the resource server has to know about the issuer.
@@ -38,10 +63,14 @@ func (i *issuer) trusted() subscriber.Issuer {
 
 func (i *issuer) jwks() []byte {
 	b64 := base64.RawURLEncoding.EncodeToString
-	set, err := json.Marshal(map[string]any{"keys": []any{map[string]string{
-		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": keyID,
-		"n": b64(i.key.N.Bytes()), "e": b64(big.NewInt(int64(i.key.E)).Bytes()),
-	}}})
+	var keys []any
+	for kid, key := range i.keys {
+		keys = append(keys, map[string]string{
+			"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid,
+			"n": b64(key.N.Bytes()), "e": b64(big.NewInt(int64(key.E)).Bytes()),
+		})
+	}
+	set, err := json.Marshal(map[string]any{"keys": keys})
 	if err != nil {
 		panic(err) // strings always encode
 	}
@@ -53,26 +82,81 @@ func (i *issuer) keySet(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(i.jwks())
 }
 
+// useKey makes another key sign from now on.
+func (i *issuer) useKey(kid string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.kid = kid
+}
+
+// changePassword raises the version of a user's tokens and returns it.
+func (i *issuer) changePassword(user string) int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.versions[user]++
+	return i.versions[user]
+}
+
+// onReuse sets what is told of a refresh token that is presented twice.
+func (i *issuer) onReuse(f func(grant string)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.reused = f
+}
+
+// login answers POST /login, a form with a user.
 func (i *issuer) login(w http.ResponseWriter, r *http.Request) {
 	user := r.FormValue("user")
 	if user == "" || len(user) > 64 {
 		http.Error(w, "want a form field: user", http.StatusBadRequest)
 		return
 	}
+	i.issue(w, user, rand.Text())
+}
+
+// rotate answers POST /token, a form with a refresh_token: it gives new tokens
+// for it, once. Whoever presents it again has stolen it, or was robbed of it
+// (RFC 9700 section 4.14.2); nobody can tell which, so the whole grant ends.
+func (i *issuer) rotate(w http.ResponseWriter, r *http.Request) {
+	i.mu.Lock()
+	old, reused := i.refresh[r.FormValue("refresh_token")], i.reused
+	again := old != nil && old.used
+	if old != nil {
+		old.used = true
+	}
+	i.mu.Unlock()
+	if again {
+		reused(old.grant)
+	}
+	if old == nil || again {
+		http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
+		return
+	}
+	i.issue(w, old.user, old.grant)
+}
+
+func (i *issuer) issue(w http.ResponseWriter, user, grant string) {
 	now := time.Now()
+	next := rand.Text()
+	i.mu.Lock()
+	kid, version := i.kid, i.versions[user]
+	i.refresh[next] = &refresh{user: user, grant: grant}
+	i.mu.Unlock()
 	// iat carries milliseconds (RFC 7519 section 2 allows fractions), so that
 	// a log-in right after "log out everywhere" is not caught by its cutoff.
 	t := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
 		"iss": i.iss, "sub": user, "aud": "orders", "client_id": "demo-app",
-		"jti": rand.Text(), "sid": rand.Text(),
+		"jti": rand.Text(), "sid": rand.Text(), "grant_id": grant, "ver": version,
 		"iat": float64(now.UnixMilli()) / 1000, "exp": now.Add(tokenLifetime).Unix(),
 	})
-	t.Header["kid"] = keyID
+	t.Header["kid"] = kid
 	t.Header["typ"] = "at+jwt"
-	signed, err := t.SignedString(i.key)
+	signed, err := t.SignedString(i.keys[kid])
 	if err != nil {
 		http.Error(w, "no token", http.StatusInternalServerError)
 		return
 	}
-	writeJSON(w, map[string]any{"access_token": signed, "token_type": "Bearer", "expires_in": int(tokenLifetime.Seconds())})
+	writeJSON(w, map[string]any{
+		"access_token": signed, "token_type": "Bearer", "expires_in": int(tokenLifetime.Seconds()), "refresh_token": next,
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ import (
 
 type options struct {
 	exit   bool
+	walk   string
 	listen string
 	hub    string
 	key    string
@@ -39,6 +41,7 @@ type options struct {
 func main() {
 	o := options{level: slog.LevelWarn}
 	flag.BoolVar(&o.exit, "exit", false, "end after the walk-through; the status is 0 only if every step held")
+	flag.StringVar(&o.walk, "walk", "", "another walk-through, which ends the program: "+strings.Join(walkNames(), ", "))
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:8081", "where the protected API is served; another port is taken if this one is in use")
 	flag.StringVar(&o.hub, "hub", "", "follow the hub at this `URL` instead of running one")
 	flag.StringVar(&o.key, "key", os.Getenv("REVOCAST_KEY"), "API key for -hub, with the role subscribe (default $REVOCAST_KEY)")
@@ -68,8 +71,10 @@ func (o options) validate() error {
 		return errors.New("-iss, -jwks and -name go with -hub")
 	case o.hub != "" && o.key == "":
 		return errors.New("-hub needs a key: make one with `hub key create demo --role subscribe` and set REVOCAST_KEY")
-	case o.hub != "" && o.exit:
-		return errors.New("-exit ends the walk-through, which runs without -hub only")
+	case o.hub != "" && (o.exit || o.walk != ""):
+		return errors.New("-exit and -walk are about walk-throughs, which run without -hub only")
+	case o.walk != "" && walks[o.walk] == nil:
+		return fmt.Errorf("-walk %q: want one of %s", o.walk, strings.Join(walkNames(), ", "))
 	}
 	return nil
 }
@@ -122,11 +127,15 @@ func run(ctx context.Context, o options) error {
 	}()
 
 	if o.hub == "" {
-		d := walk{api: base, hub: hubURL, key: key, iss: base}
-		if err := d.run(ctx, sub); err != nil {
+		d := walk{api: base, hub: hubURL, key: key, iss: base, issuer: issuer}
+		through := d.theft
+		if o.walk != "" {
+			through = func(ctx context.Context) error { return walks[o.walk](d, ctx) }
+		}
+		if err := d.run(ctx, sub, through); err != nil {
 			return fmt.Errorf("the walk-through failed: %w", err)
 		}
-		if o.exit {
+		if o.exit || o.walk != "" {
 			return nil
 		}
 		d.invite()

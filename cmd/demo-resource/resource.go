@@ -22,6 +22,7 @@ func routes(sub *subscriber.Subscriber, issuer *issuer) http.Handler {
 		}
 	})
 	mux.HandleFunc("POST /login", issuer.login)
+	mux.HandleFunc("POST /token", issuer.rotate)
 	mux.HandleFunc("GET /jwks.json", issuer.keySet)
 	return mux
 }

@@ -20,19 +20,30 @@ import (
 // anybody else.
 type walk struct {
 	api, hub, key, iss string
+	issuer             *issuer
 }
 
 // patience is how long a step may take before it counts as failed.
 const patience = 10 * time.Second
 
-func (d walk) run(ctx context.Context, sub *subscriber.Subscriber) error {
+// run takes one way through, once the resource server is ready.
+func (d walk) run(ctx context.Context, sub *subscriber.Subscriber, through func(context.Context) error) error {
 	ready, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := sub.WaitReady(ready); err != nil {
 		return fmt.Errorf("the resource server did not get ready: %w", err)
 	}
 	say("A hub at %s, an API at %s.", d.hub, d.api)
+	if err := through(ctx); err != nil {
+		return err
+	}
+	say("\nEvery step held.")
+	return nil
+}
 
+// theft is the walk-through without a name: a stolen token, then all of a
+// user's.
+func (d walk) theft(ctx context.Context) error {
 	stolen, err := d.login(ctx, "alice")
 	if err != nil {
 		return err
@@ -96,7 +107,7 @@ func (d walk) run(ctx context.Context, sub *subscriber.Subscriber) error {
 	if err := d.expect(ctx, fresh, http.StatusOK); err != nil {
 		return err
 	}
-	say("9. A token issued after that gets 200.\n\nEvery step held.")
+	say("9. A token issued after that gets 200.")
 	return nil
 }
 
@@ -127,21 +138,34 @@ func milliseconds(d time.Duration) string {
 }
 
 func (d walk) login(ctx context.Context, user string) (string, error) {
-	resp, body, err := d.do(ctx, "POST", d.api+"/login", "", "application/x-www-form-urlencoded", url.Values{"user": {user}}.Encode())
+	t, err := d.tokens(ctx, "/login", url.Values{"user": {user}})
+	return t.Access, err
+}
+
+type tokens struct {
+	Access  string `json:"access_token"`
+	Refresh string `json:"refresh_token"`
+}
+
+// tokens asks the issuer for some.
+func (d walk) tokens(ctx context.Context, path string, form url.Values) (t tokens, err error) {
+	resp, body, err := d.do(ctx, "POST", d.api+path, "", "application/x-www-form-urlencoded", form.Encode())
 	if err != nil {
-		return "", err
+		return t, err
 	}
-	var got struct {
-		AccessToken string `json:"access_token"`
+	if err := json.Unmarshal(body, &t); err != nil || resp.StatusCode != http.StatusOK {
+		return t, fmt.Errorf("POST %s: %s", path, resp.Status)
 	}
-	if err := json.Unmarshal(body, &got); err != nil || got.AccessToken == "" {
-		return "", fmt.Errorf("log in: %s", resp.Status)
-	}
-	return got.AccessToken, nil
+	return t, nil
 }
 
 func (d walk) revoke(ctx context.Context, target map[string]string, reason string) error {
-	order, err := json.Marshal(map[string]any{"target": target, "reason": reason, "note": "demo"})
+	return d.order(ctx, map[string]any{"target": target, "reason": reason, "note": "demo"})
+}
+
+// order posts a revocation.
+func (d walk) order(ctx context.Context, o map[string]any) error {
+	order, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
@@ -238,7 +262,9 @@ func (d walk) do(ctx context.Context, method, target, bearer, contentType, body 
 
 // jtiOf reads the token's id the way an authorization server knows it: it
 // made the token.
-func jtiOf(token string) (string, error) {
+func jtiOf(token string) (string, error) { return claimOf(token, "jti") }
+
+func claimOf(token, name string) (string, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return "", fmt.Errorf("the issuer's answer is no JWT")
@@ -247,9 +273,13 @@ func jtiOf(token string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var claims struct {
-		ID string `json:"jti"`
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return "", err
 	}
-	err = json.Unmarshal(payload, &claims)
-	return claims.ID, err
+	value, ok := claims[name].(string)
+	if !ok {
+		return "", fmt.Errorf("the token has no %s", name)
+	}
+	return value, nil
 }
