@@ -140,24 +140,12 @@ func (f *Feed) follow(ctx context.Context) {
 
 // reachHead waits until the fold has all that the log held when it was called.
 func (f *Feed) reachHead(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() { // ends with ctx, which this function cancels
-		select {
-		case <-f.failed:
-			cancel(f.err)
-		case <-ctx.Done():
-		}
-	}()
 	head, err := f.log.Head(ctx)
-	if err == nil {
-		err = f.log.WaitFollowed(ctx, head)
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
 	if err != nil {
 		return err
+	}
+	if err := f.log.WaitFollowed(ctx, head); err != nil {
+		return err // why the follower stopped, if it did
 	}
 	f.frames.startAt(head + 1)
 	return nil

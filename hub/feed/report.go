@@ -50,14 +50,16 @@ func checkReport(r events.Report) error {
 
 // heads lets many reports share one question for the log's head. A report may
 // only use an answer whose question was put after it came in, so those who
-// come while one is out wait for the next.
+// come while one is out wait for the next, which one of them puts: nobody is
+// kept busy with the questions of others.
 type heads struct {
 	mu   sync.Mutex
 	next *headQuestion // guarded by mu: not yet put
-	busy bool          // guarded by mu: one is out
+	busy bool          // guarded by mu: one is out, or somebody has the turn to put it
 }
 
 type headQuestion struct {
+	turn chan struct{} // holds a token for the one who is to put it
 	done chan struct{} // closed when head and err are set
 	head uint64
 	err  error
@@ -66,39 +68,36 @@ type headQuestion struct {
 func (h *heads) after(ctx context.Context, ask func(context.Context) (uint64, error)) (uint64, error) {
 	h.mu.Lock()
 	if h.next == nil {
-		h.next = &headQuestion{done: make(chan struct{})}
+		h.next = &headQuestion{turn: make(chan struct{}, 1), done: make(chan struct{})}
 	}
 	q := h.next
-	asking := !h.busy
-	if asking {
+	if !h.busy {
 		h.busy = true
+		q.turn <- struct{}{}
 	}
 	h.mu.Unlock()
-	if asking {
-		// Whoever finds nobody asking asks, for itself and then for those
-		// who came meanwhile; not under its own ctx, which is not theirs.
-		h.askAll(context.WithoutCancel(ctx), ask)
-	}
 	select {
 	case <-q.done:
-		return q.head, q.err
+	case <-q.turn:
+		// Not under our own ctx, which is not that of those who wait with us.
+		h.put(context.WithoutCancel(ctx), q, ask)
 	case <-ctx.Done():
+		// If the turn was ours, it lies there for the next who comes.
 		return 0, ctx.Err()
 	}
+	return q.head, q.err
 }
 
-func (h *heads) askAll(ctx context.Context, ask func(context.Context) (uint64, error)) {
-	for {
-		h.mu.Lock()
-		q := h.next
-		h.next = nil
-		if q == nil {
-			h.busy = false
-			h.mu.Unlock()
-			return
-		}
-		h.mu.Unlock()
-		q.head, q.err = ask(ctx)
-		close(q.done)
+// put asks a question and passes the turn on.
+func (h *heads) put(ctx context.Context, q *headQuestion, ask func(context.Context) (uint64, error)) {
+	h.mu.Lock()
+	h.next = nil
+	h.mu.Unlock()
+	q.head, q.err = ask(ctx)
+	close(q.done)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.busy = h.next != nil; h.busy {
+		h.next.turn <- struct{}{}
 	}
 }
