@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/goccy/go-yaml"
@@ -45,12 +47,31 @@ type issuerConfig struct {
 
 const issuerNames = "iss, jwks_uri, keys, keys_file, algorithms, max_token_lifetime, skew, types, audience"
 
-// readConfigFile reads a file that may have these names, and issuers. Errors
-// name the line, and never show it: it may hold a secret.
+// maxConfig bounds the file, in bytes: the parser's time grows with the square
+// of how deeply the file is nested.
+const maxConfig = 256 << 10
+
 func readConfigFile(path string, names []string) (*configFile, error) {
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("--config: %s is longer than %d bytes", path, maxConfig)
+	}
+	return parseConfig(path, data, names)
+}
+
+// parseConfig reads what a file holds, which may have these names, claims and
+// issuers. Errors name the line, and never show it: it may hold a secret.
+func parseConfig(path string, data []byte, names []string) (*configFile, error) {
+	if !utf8.Valid(data) {
+		return nil, fmt.Errorf("%s: not UTF-8", path)
 	}
 	doc, err := parser.ParseBytes(data, 0)
 	if err != nil {
@@ -66,6 +87,10 @@ func readConfigFile(path string, names []string) (*configFile, error) {
 	top, ok := doc.Docs[0].Body.(*ast.MappingNode)
 	if !ok {
 		return nil, fmt.Errorf("%s: want names and values, such as listen: 127.0.0.1:8080", path)
+	}
+	plain := plainYAML{path: path}
+	if ast.Walk(&plain, top); plain.err != nil {
+		return nil, plain.err
 	}
 	for _, entry := range top.Values {
 		if err := f.take(entry, names); err != nil {
@@ -100,9 +125,42 @@ func (f *configFile) take(entry *ast.MappingValueNode, names []string) error {
 		return fmt.Errorf("%s:%d: %s: want one value", f.path, line, name)
 	}
 	if scalar.Type() != ast.NullType {
-		f.values[name] = fileValue{fmt.Sprint(scalar.GetValue()), line}
+		f.values[name] = fileValue{scalarText(scalar), line}
 	}
 	return nil
+}
+
+// scalarText returns a value as it is written, without the quotes: a directory
+// 1.10 is not the number 1.1.
+func scalarText(n ast.ScalarNode) string {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value
+	case *ast.LiteralNode:
+		return n.Value.Value
+	default:
+		return n.GetToken().Value
+	}
+}
+
+// plainYAML finds what a configuration file must not have: anchors, aliases,
+// merge keys and tags. With them a short file may mean an endless one, and
+// what a line says would depend on another.
+type plainYAML struct {
+	path string
+	err  error // about the first
+}
+
+// Visit implements ast.Visitor.
+func (v *plainYAML) Visit(n ast.Node) ast.Visitor {
+	switch n.Type() {
+	case ast.AnchorType, ast.AliasType, ast.MergeKeyType, ast.TagType:
+		if v.err == nil {
+			v.err = fmt.Errorf("%s:%d: want plain YAML: no anchors, aliases, merge keys or tags", v.path, n.GetToken().Position.Line)
+		}
+		return nil
+	}
+	return v
 }
 
 // yamlError keeps the excerpt of the file out of the error.
