@@ -89,7 +89,7 @@ func FuzzSessionMessages(f *testing.F) {
 			}
 		}
 		if hello.Claims.Validate() == nil {
-			if names := hello.Claims.WithDefaults(); len(names.Grant) == 0 || len(names.Grant)+len(names.Extra) > 2*MaxClaimNames {
+			if names := hello.Claims.WithDefaults(); names.Device == "" || names.Version == "" || len(names.Grant) > MaxClaimNames || len(names.Extra) > MaxClaimNames {
 				t.Fatalf("valid: %+v", hello.Claims)
 			}
 		}

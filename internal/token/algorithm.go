@@ -48,6 +48,9 @@ func algorithmsOf(public any) ([]string, error) {
 		}
 		return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, nil
 	case *ecdsa.PublicKey:
+		if _, err := k.ECDH(); err != nil {
+			return nil, fmt.Errorf("EC key: %w", err) // not a point of its curve
+		}
 		// Each algorithm has one curve (RFC 7518 section 3.4).
 		switch k.Curve.Params().BitSize {
 		case 256:

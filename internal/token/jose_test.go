@@ -180,6 +180,7 @@ func FuzzKeySet(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"oct","k":"c2hvcnQ"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},{"kty":"new"},7,null]}`), byte(1))
 	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","use":"enc"},{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}`), byte(2))
 	f.Add([]byte(`{"keys":[`+strings.Repeat(`{"kty":"x"},`, maxKeys)+`{"kty":"x"}]}`), byte(3))
+	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-521","x":"`+strings.Repeat("0", 88)+`","y":"`+strings.Repeat("0", 91)+`"}]}`), byte(0)) // jwkset panics at it
 	sets := [][]string{everyAlg, {"RS256"}, {"EdDSA", "ES256"}, {"HS256", "HS512"}}
 	f.Fuzz(func(t *testing.T, data []byte, n byte) {
 		allowed := sets[int(n)%len(sets)]

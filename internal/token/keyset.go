@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/MicahParks/jwkset"
 	"github.com/go-json-experiment/json"
@@ -96,6 +97,9 @@ type jwk struct {
 	D      string          `json:"d"`
 }
 
+// coordinateLen is how many characters of base64url a coordinate has.
+var coordinateLen = map[jwkset.CRV]int{jwkset.CrvP256: 43, jwkset.CrvP384: 64, jwkset.CrvP521: 88}
+
 func parseKey(raw []byte, allowed []string) (key, error) {
 	var j jwk
 	if err := json.Unmarshal(raw, &j); err != nil {
@@ -104,6 +108,11 @@ func parseKey(raw []byte, allowed []string) (key, error) {
 	if j.D != "" {
 		// Whoever can read this file or address can sign.
 		return key{}, errors.New("a private key, which nobody may have but the issuer")
+	}
+	// RFC 7518 section 6.2.1.2. jwkset panics at a longer one.
+	if n := coordinateLen[j.Crv]; j.Kty == jwkset.KtyEC && n != 0 &&
+		(len(strings.TrimRight(j.X, "=")) != n || len(strings.TrimRight(j.Y, "=")) != n) {
+		return key{}, fmt.Errorf("EC key whose coordinates are not as long as those of %s", j.Crv)
 	}
 	parsed, err := jwkset.NewJWKFromMarshal(jwkset.JWKMarshal{
 		KTY: j.Kty, USE: j.Use, KEYOPS: j.KeyOps, ALG: j.Alg, KID: j.Kid,

@@ -361,3 +361,24 @@ func TestPublishedPrivateKeyIsNotUsed(t *testing.T) {
 	mustVerify(t, v, sign("RS256", good))
 	mustRefuse(t, v, CodeUnknownKey, sign("EdDSA", good))
 }
+
+// A library panics at the first of these keys; the others it takes.
+func TestKeysThatAreNone(t *testing.T) {
+	full, zero := b64(strings.Repeat("\xff", 32)), b64(strings.Repeat("\x00", 32))
+	ec := func(x, y string) string {
+		return `{"kty":"EC","crv":"P-256","kid":"p256","x":"` + x + `","y":"` + y + `"},`
+	}
+	for name, broken := range map[string]string{
+		"longer than the curve's":  ec(full+"AAAA", full),
+		"shorter than the curve's": ec("AQ", "AQ"),
+		"no point of the curve":    ec(full, zero),
+		"the point at infinity":    ec(zero, zero),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEndpoint(t, serve([]byte(`{"keys":[`+broken+firstOf(ourKeys().set("rsa"))+`]}`)))
+			v := e.verifier(t)
+			mustVerify(t, v, sign("RS256", good))
+			mustRefuse(t, v, CodeUnknownKey, sign("ES256", good))
+		})
+	}
+}
