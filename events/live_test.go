@@ -3,10 +3,12 @@ package events
 import (
 	"bytes"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"maps"
 	"runtime"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -18,6 +20,7 @@ type oracle struct {
 	said  []revocation
 	clock int64 // unix milliseconds
 	ids   uint64
+	tally *tally
 }
 
 type revocation struct {
@@ -50,6 +53,9 @@ func (o *oracle) newID() ID {
 func (o *oracle) revoke(r revocation) {
 	r.on = r.effective <= o.clock
 	o.said = append(o.said, r)
+	if o.tally != nil {
+		o.tally.count(r)
+	}
 }
 
 // remembered is how long, in seconds, clocks may be apart.
@@ -113,6 +119,15 @@ func (o *oracle) forget(kind Kind, key Key) {
 		keep = append(keep, r)
 	}
 	o.said = keep
+}
+
+// forgetDead drops what no snapshot has at a unix second.
+func (o *oracle) forgetDead(now int64) {
+	for p, term := range o.terms() {
+		if !live(term, now) {
+			o.forget(p.kind, p.key)
+		}
+	}
 }
 
 // together is what some revocations of one target say: what the rules need of
@@ -243,6 +258,9 @@ func (o *oracle) check(t *rapid.T, s *LiveSet) {
 		if got, ok := s.Match(k, now); ok != revoked || got != want {
 			t.Fatalf("Match(%+v, %d) = %+v, %v; want %+v, %v", k, now, got, ok, want, revoked)
 		}
+		if o.tally.verdicts++; revoked {
+			o.tally.revoked++
+		}
 	}
 	// What is to take effect is there, in its order, whatever else is.
 	var waiting []ID
@@ -316,11 +334,69 @@ func (o *oracle) drawEffective(t *rapid.T) int64 {
 	return max(1, o.clock+by)
 }
 
+var oracleChecks = flag.Int("oracle.checks", 0, "TestLiveSetAgainstOracle: go on, with other seeds, until so many verdicts have been compared")
+
+// tally counts what the generated histories consisted of.
+type tally struct {
+	histories, steps  int
+	verdicts, revoked int // compared; and how many of them were "revoked"
+	actions           map[string]int
+	said              map[string]int // revocations, by what they say
+}
+
+func (n *tally) String() string {
+	return fmt.Sprintf("%d verdicts compared (%d revoked), in %d steps of %d histories; actions %v; revocations %v",
+		n.verdicts, n.revoked, n.steps, n.histories, n.actions, n.said)
+}
+
+func (n *tally) count(r revocation) {
+	for what, is := range map[string]bool{
+		"outright": outright(r.kind), "cutoff": r.term.Cutoff != 0, "except": r.term.SparingCutoff != 0,
+		"min_version": r.term.MinVersion != 0, "suspend": r.term.Suspended, "effective": r.effective != 0,
+	} {
+		if is {
+			n.said[what]++
+		}
+	}
+}
+
 // TestLiveSetAgainstOracle does to a set whatever can be done to it, in any
-// order, and compares it with the oracle after every step.
+// order, and compares it with the oracle after every step. It compares some
+// thirty thousand verdicts; with -oracle.checks as many as one likes, and with
+// -rapid.seed the same ones again. With -v it says how many they were.
 func TestLiveSetAgainstOracle(t *testing.T) {
+	n := &tally{actions: make(map[string]int), said: make(map[string]int)}
+	seed := flag.Lookup("rapid.seed")
+	first := must(strconv.ParseUint(seed.Value.String(), 10, 64))
+	defer seed.Value.Set(seed.Value.String())
+	for round := uint64(0); ; round++ {
+		histories(t, n)
+		if n.verdicts >= *oracleChecks {
+			break
+		}
+		t.Log(n)
+		if first != 0 { // else each round has a seed of its own
+			must(0, seed.Value.Set(strconv.FormatUint(first+round<<32, 10)))
+		}
+	}
+	t.Log(n)
+	if testing.Short() {
+		return // too few for the rest
+	}
+	if n.verdicts < 10_000 || n.revoked < n.verdicts/20 || n.revoked > n.verdicts*19/20 {
+		t.Error("too few verdicts of one sort")
+	}
+	if len(n.said) != 6 {
+		t.Error("there is something that no revocation said")
+	}
+}
+
+// histories checks as many as rapid is told to.
+func histories(t *testing.T, n *tally) {
+	var names []string
 	rapid.Check(t, func(t *rapid.T) {
-		s, o := NewLiveSet(), &oracle{clock: 1_000_000}
+		s, o := NewLiveSet(), &oracle{clock: 1_000_000, tally: n}
+		n.histories++
 		draw := func(t *rapid.T) revocation {
 			kind := genKind.Draw(t, "kind")
 			return revocation{kind: kind, key: genKey.Draw(t, "key"), term: drawTerm(t, kind), id: o.newID(), effective: o.drawEffective(t)}
@@ -354,7 +430,7 @@ func TestLiveSetAgainstOracle(t *testing.T) {
 				t.Fatalf("Advance(%d) says that the next is at %d, want %d", o.clock, next, want)
 			}
 		}
-		t.Repeat(map[string]func(*rapid.T){
+		actions := map[string]func(*rapid.T){
 			"":       func(t *rapid.T) { o.check(t, s) },
 			"revoke": revoke,
 			"revoke many": func(t *rapid.T) {
@@ -420,19 +496,39 @@ func TestLiveSetAgainstOracle(t *testing.T) {
 					}
 				}
 			},
-			"snapshot": func(t *rapid.T) {
-				var b bytes.Buffer
-				if err := WriteSnapshot(&b, testHeader, s, o.clock/1000); err != nil {
-					t.Fatal(err)
+			"snapshot and reload": func(t *rapid.T) {
+				s = throughSnapshot(t, s, o.clock/1000)
+				o.forgetDead(o.clock / 1000)
+				// It may lie on a disk for a while.
+				o.clock += rapid.SampledFrom([]int64{0, 0, 1, 1000, 600_000, 86_400_000}).Draw(t, "read later by")
+				advance(t)
+			},
+			"another history": func(t *rapid.T) {
+				// The hub has been set up anew and has a snapshot of its own. Who
+				// comes from the old history keeps what is live in it, beside that.
+				there := &oracle{clock: o.clock, tally: n}
+				for range rapid.IntRange(0, 20).Draw(t, "n") {
+					there.revoke(draw(t))
 				}
-				snap, err := ReadSnapshot(&b, 1<<20)
-				if err != nil {
-					t.Fatal(err)
+				if rapid.Bool().Draw(t, "from a copy") { // a backup, perhaps
+					for _, r := range o.said {
+						if (r.on && live(r.term, o.clock/1000) || r.effective > o.clock) && rapid.Bool().Draw(t, "known") {
+							there.revoke(r)
+						}
+					}
 				}
-				s = snap.Set
-				for p, term := range o.terms() {
-					if !live(term, o.clock/1000) {
-						o.forget(p.kind, p.key)
+				fresh := NewLiveSet()
+				for _, r := range there.said {
+					fresh.Apply(r.op(), o.clock)
+				}
+				fresh = throughSnapshot(t, fresh, o.clock/1000)
+				union(fresh, s, o.clock/1000)
+				s = fresh
+				there.forgetDead(o.clock / 1000)
+				o.forgetDead(o.clock / 1000)
+				for _, r := range there.said {
+					if !slices.ContainsFunc(o.said, func(q revocation) bool { return q.id == r.id }) {
+						o.said = append(o.said, r)
 					}
 				}
 				advance(t)
@@ -462,8 +558,52 @@ func TestLiveSetAgainstOracle(t *testing.T) {
 			"reserve": func(t *rapid.T) {
 				s.Reserve(genKind.Draw(t, "kind"), rapid.IntRange(0, 300).Draw(t, "n"))
 			},
-		})
+		}
+		names = slices.Sorted(maps.Keys(actions))
+		for name, act := range actions {
+			actions[name] = func(t *rapid.T) {
+				act(t)
+				if name == "" {
+					n.steps++
+				} else {
+					n.actions[name]++
+				}
+			}
+		}
+		t.Repeat(actions)
 	})
+	for _, name := range names {
+		if name != "" && n.actions[name] == 0 && !testing.Short() {
+			t.Errorf("%s: never done", name)
+		}
+	}
+}
+
+// throughSnapshot writes a set, and reads it.
+func throughSnapshot(t *rapid.T, s *LiveSet, now int64) *LiveSet {
+	var b bytes.Buffer
+	if err := WriteSnapshot(&b, testHeader, s, now); err != nil {
+		t.Fatal(err)
+	}
+	snap, err := ReadSnapshot(&b, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snap.Set
+}
+
+// union adds what is live in a set of another history, as a subscriber does.
+func union(into, from *LiveSet, now int64) {
+	for _, kind := range Kinds() {
+		for key, term := range from.All(kind) {
+			if term.Live(now) {
+				into.Join(kind, key, term)
+			}
+		}
+	}
+	for _, p := range from.Scheduled() {
+		into.Schedule(p, 0)
+	}
 }
 
 // contents is everything that a set says.
