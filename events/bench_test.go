@@ -89,6 +89,14 @@ func BenchmarkMatchKinds(b *testing.B) {
 			return 1<<40 + uint64(i*len(ordinary)+j)
 		}), false)
 	})
+	// Of most kinds nothing is revoked, most of the time: those keys cost
+	// nothing, beside a token that has none of them.
+	tokens := fullSet(n)
+	for name, has := range map[string][]Kind{"jti_only": {KindToken}, "ordinary": ordinary, "whole": whole} {
+		b.Run(fmt.Sprintf("live=%d/tokens_only/allowed_%s", n, name), func(b *testing.B) {
+			benchMatch(b, tokens, benchKeys(has, func(i, j int) uint64 { return 1<<40 + uint64(i*len(has)+j) }), false)
+		})
+	}
 	b.Run(fmt.Sprintf("live=%d/all/allowed_all_known", n), func(b *testing.B) {
 		// Every value was revoked, but the token is newer: each term is read.
 		young := []Kind{KindSubject, KindSession, KindGrant, KindClient, KindSubjectClient, KindActor, KindDevice, KindIssuer, KindClaim}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"encoding/binary"
 	"iter"
 	"sync/atomic"
 )
@@ -43,36 +44,46 @@ type Verdict struct {
 // unix second. The work is one look-up for each key of a kind of which
 // anything is revoked, however much that is.
 func (s *LiveSet) Match(keys *Keys, now int64) (v Verdict, ok bool) {
-	for i := range keys.n {
-		if s.match(&keys.first[i], keys, now, &v) {
-			return v, true
-		}
+	if s.match(keys.first[:keys.n], keys, now, &v) {
+		return v, true
 	}
-	for i := range keys.more {
-		if s.match(&keys.more[i], keys, now, &v) {
+	for rest := keys.more; len(rest) > 0; {
+		some := rest[:min(len(rest), usualKeys)]
+		if s.match(some, keys, now, &v) {
 			return v, true
 		}
+		rest = rest[len(some):]
 	}
 	return v, false
 }
 
-// match fills v in only if it returns true: nearly all look-ups find nothing,
-// and are spared the handling of terms.
-func (s *LiveSet) match(k *keyOf, keys *Keys, now int64, v *Verdict) bool {
-	st := &s.stores[k.kind]
-	if st.entries.Load() == 0 {
-		return false
+// match asks about up to usualKeys keys of a token. It first fetches what a
+// look-up begins with for all of them: a large set is in no cache, and so its
+// lines arrive side by side and not one after the other. Nearly all look-ups
+// find nothing, and end with that. It fills v in only if it returns true.
+func (s *LiveSet) match(list []keyOf, keys *Keys, now int64, v *Verdict) bool {
+	var ctrls [usualKeys]uint64
+	for i := range list {
+		k := &list[i]
+		if st := &s.stores[k.kind]; st.entries.Load() != 0 {
+			ctrls[i] = st.ctrl(k.key)
+		}
 	}
-	sh, val := st.find(k.key)
-	if val == 0 {
-		return false
+	for i := range list {
+		k := &list[i]
+		if !mayHave(ctrls[i], k.key) {
+			continue
+		}
+		sh, val := s.stores[k.kind].find(k.key)
+		if val == 0 {
+			continue
+		}
+		if t := sh.term(k.kind, val); t.Live(now) && t.Matches(k.kind, keys) {
+			*v = Verdict{k.kind, k.key, t}
+			return true
+		}
 	}
-	t := sh.term(k.kind, val)
-	if !t.Live(now) || !t.Matches(k.kind, keys) {
-		return false
-	}
-	*v = Verdict{k.kind, k.key, t}
-	return true
+	return false
 }
 
 // Lookup returns the term of one key, expired or not.
@@ -201,6 +212,17 @@ func (sh *shard) term(kind Kind, val uint32) Term {
 		return Term{Exp: val}
 	}
 	return sh.terms[val]
+}
+
+// ctrl returns the word that the search for a key begins with; 0 says that
+// there is nothing to be found.
+func (st *store) ctrl(key Key) uint64 {
+	hi := binary.BigEndian.Uint64(key[:8])
+	sh := st.shards[hi>>(64-shardBits)].Load()
+	if sh == nil {
+		return 0
+	}
+	return sh.table.groups[sh.table.home(hi)].ctrl.Load()
 }
 
 // find returns a key's value and the shard that it belongs to; 0 if there is

@@ -747,6 +747,20 @@ func TestManyEntries(t *testing.T) {
 	}
 }
 
+// A million revoked tokens take at most 32 bytes each.
+func TestMemoryOfTokens(t *testing.T) {
+	n, most := 1_000_000, 32.0
+	if raceEnabled {
+		n, most = 100_000, 34 // what does not depend on n weighs more
+	}
+	before := heap()
+	s := fullSet(n)
+	if each := float64(heap()-before) / float64(n); each > most || each < KeySize+4 {
+		t.Errorf("%.1f bytes an entry", each)
+	}
+	runtime.KeepAlive(s)
+}
+
 // What comes and goes must not leave its memory behind.
 func TestMemoryOfChurn(t *testing.T) {
 	s := NewLiveSet()
@@ -797,6 +811,15 @@ func TestChecksDoNotAllocate(t *testing.T) {
 	keys.issuedAt = 5001
 	check("Match, allowed", 0, func() {
 		if _, ok := s.Match(&keys, benchNow); ok {
+			panic("revoked")
+		}
+	})
+	many := newKeys(nil)
+	for i := range uint64(40) {
+		many.add(keyOf{KindGrant, testKey(i)})
+	}
+	check("Match, of a token with many keys", 0, func() {
+		if _, ok := s.Match(many, benchNow); ok {
 			panic("revoked")
 		}
 	})

@@ -78,11 +78,32 @@ type AuditOp struct {
 	Request *Request `json:"request,omitzero"`
 }
 
-// Except names the one token or session that a cutoff spares; one of its
-// fields is set.
+// Except names the one token or session of the target's issuer that a cutoff
+// spares; one of its fields is set.
 type Except struct {
 	JTI string `json:"jti,omitzero"`
 	SID string `json:"sid,omitzero"`
+}
+
+// Validate reports what is wrong with sparing this by a cutoff of a target, as
+// a *FieldError, or nil. What is spared is named by its issuer, too, and that
+// is the target's: so nothing can be spared where the target's issuer is not
+// the token's, or where no cutoff decides.
+func (e Except) Validate(of Target) error {
+	problem := ""
+	switch {
+	case of.Kind.Outright():
+		problem = "goes with a cutoff only"
+	case (e.JTI == "") == (e.SID == ""):
+		problem = "want one of jti and sid"
+	case of.Kind == KindActor:
+		problem = "not for kind actor, whose issuer need not be the token's"
+	case of.Kind == KindSession && e.SID == of.Value:
+		problem = "spares all that is revoked"
+	default:
+		return CheckText("except", e.JTI+e.SID, MaxValueLen)
+	}
+	return &FieldError{"except", problem}
 }
 
 // Term is what the operation, a revoke, says about its target in the feed with

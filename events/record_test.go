@@ -583,3 +583,29 @@ func TestFrameKeepsTheBytes(t *testing.T) {
 		t.Errorf("%s %v", b, err)
 	}
 }
+
+// What is spared is a token or session of the target's issuer; so it can be
+// said only where that is the token's, and where it spares something less
+// than all.
+func TestExceptValidate(t *testing.T) {
+	jti, sid := Except{JTI: "x"}, Except{SID: "x"}
+	for _, kind := range Kinds() {
+		for _, e := range []Except{jti, sid} {
+			of := Target{Kind: kind, Iss: testIss, Value: "other"}
+			want := !outright(kind) && kind != KindActor
+			if err := e.Validate(of); (err == nil) != want {
+				t.Errorf("%s, %+v: %v", kind, e, err)
+			}
+		}
+	}
+	session := targetOf(KindSession, testIss, "x")
+	if sid.Validate(session) == nil || jti.Validate(session) != nil {
+		t.Error("a session is spared as a whole, or no token of it can be")
+	}
+	subject := targetOf(KindSubject, testIss, "alice")
+	for _, e := range []Except{{}, {JTI: "x", SID: "y"}, {JTI: "a\nb"}, {SID: strings.Repeat("s", MaxValueLen+1)}} {
+		if e.Validate(subject) == nil {
+			t.Errorf("%+v is taken", e)
+		}
+	}
+}

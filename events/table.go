@@ -65,6 +65,14 @@ func (t *table) home(hi uint64) int {
 	return int(g)
 }
 
+// mayHave reports whether the search for a key goes on after the group with
+// this word, which it begins with.
+func mayHave(ctrl uint64, key Key) bool {
+	_, lo := split(key)
+	x := ctrl ^ ctrlByte(lo)*lowBits
+	return (x-lowBits)&^x&highBits != 0 || ctrl&highBits == highBits
+}
+
 // find returns the value's place, or nil. It may run beside the writer.
 func (t *table) find(hi, lo uint64) *atomic.Uint32 {
 	want := ctrlByte(lo) * lowBits

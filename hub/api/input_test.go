@@ -48,6 +48,8 @@ func TestRevocationsRefused(t *testing.T) {
 		"except without cutoff":     {revocation("subject", ours, "alice", `,"suspend":true,"except":{"sid":"s"}`), 400, api.InvalidField, "except"},
 		"except of nobody":          {revocation("subject", ours, "alice", `,"except":{}`), 400, api.InvalidField, "except"},
 		"except of two":             {revocation("subject", ours, "alice", `,"except":{"sid":"s","jti":"j"}`), 400, api.InvalidField, "except"},
+		"except of an actor":        {revocation("actor", ours, "svc", `,"except":{"sid":"s"}`), 400, api.InvalidField, "except"},
+		"except of all":             {revocation("session", ours, "s", `,"except":{"sid":"s"}`), 400, api.InvalidField, "except"},
 		"except, unknown member":    {revocation("subject", ours, "alice", `,"except":{"sub":"s"}`), 400, api.UnknownField, "except.sub"},
 		"min_version, negative":     {revocation("subject", ours, "alice", `,"min_version":-1`), 400, api.InvalidField, "min_version"},
 		"min_version and cutoff":    {revocation("subject", ours, "alice", `,"min_version":3,"cutoff":"`+in(-time.Hour)+`"`), 400, api.InvalidField, "min_version"},

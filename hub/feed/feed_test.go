@@ -570,7 +570,9 @@ func anyHistory(w *world, t *rapid.T) {
 				case 0, 1:
 					o.Cutoff = events.At(w.time().Add(-time.Duration(rapid.IntRange(0, 5).Draw(t, "ago")) * time.Second))
 				case 2:
-					o.Except = &events.Except{SID: fmt.Sprint(rapid.IntRange(0, 1).Draw(t, "spared"))}
+					if kind != events.KindActor {
+						o.Except = &events.Except{JTI: fmt.Sprint(rapid.IntRange(0, 1).Draw(t, "spared"))}
+					}
 				case 3:
 					o.MinVersion = int64(rapid.IntRange(1, 3).Draw(t, "version"))
 				case 4:

@@ -272,13 +272,10 @@ func (o Order) validateCondition() error {
 		return &events.FieldError{Field: "min_version", Problem: "must be positive"}
 	}
 	if e := o.Except; e != nil {
-		if kind.Outright() || o.MinVersion != 0 || o.Suspend {
+		if o.MinVersion != 0 || o.Suspend {
 			return &events.FieldError{Field: "except", Problem: "goes with a cutoff only"}
 		}
-		if (e.JTI == "") == (e.SID == "") {
-			return &events.FieldError{Field: "except", Problem: "want one of jti and sid"}
-		}
-		return events.CheckText("except", e.JTI+e.SID, events.MaxValueLen)
+		return e.Validate(o.Target)
 	}
 	return nil
 }
