@@ -438,6 +438,16 @@ func histories(t *testing.T, n *tally) {
 					revoke(t)
 				}
 			},
+			"revoke a crowd": func(t *rapid.T) {
+				// All that want the same places of a table.
+				r := draw(t)
+				from := rapid.IntRange(0, len(crowdedKeys)/12-1).Draw(t, "crowd") * 12
+				for _, r.key = range crowdedKeys[from : from+12] {
+					r.id = o.newID()
+					s.Apply(r.op(), o.clock)
+					o.revoke(r)
+				}
+			},
 			"time passes": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "jump") == 0 {
 					o.clock = max(o.clock, min(genNow.Draw(t, "to"), 1<<33)*1000)

@@ -35,7 +35,7 @@ var crowdedKeys = func() (keys []Key) {
 	for _, shard := range []byte{0x00, 0xff} {
 		for _, rest := range []byte{0x00, 0xff} {
 			for _, low := range []uint64{0, 1} { // neighbours differ by one in their control bytes
-				for n := range uint64(4) {
+				for n := range uint64(6) { // so that twelve want the same eight places
 					var k Key
 					copy(k[:8], bytes.Repeat([]byte{rest}, 8))
 					k[0] = shard

@@ -72,7 +72,7 @@ var mutations = []mutation{
 	{name: "a token has no key for its device", file: "keys.go", is: "add(Target{Kind: KindDevice, Value: c.Device})", becomes: "", by: "TestVectors"},
 	{name: "a token has no key for its issuer", file: "keys.go", is: "add(Target{Kind: KindIssuer})", becomes: "", by: "TestVectors"},
 	{name: "actors are the token's issuer's", file: "keys.go", is: "Iss: a.Issuer, ", becomes: "", by: "TestVectors"},
-	{name: "no version is version 0", file: "keys.go", is: "version: -1}", becomes: "version: 0}", by: "TestVectors"},
+	{name: "no token has a version", file: "keys.go", is: "k.version = c.Version", becomes: "", by: "TestVectors"},
 }
 
 // TestMutations makes mistakes in copies of the source, and wants the tests to
@@ -121,7 +121,9 @@ func TestMutations(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d of %d mutations tried, all noticed", len(try), len(mutations))
+	if !t.Failed() {
+		t.Logf("%d of %d mutations tried, all noticed", len(try), len(mutations))
+	}
 }
 
 // mutated runs tests of this package with a mutation of the source.
