@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/internal/token"
 )
 
@@ -36,12 +35,17 @@ func (s *Subscriber) Authenticate(ctx context.Context, raw string, audience ...s
 func (s *Subscriber) authenticate(ctx context.Context, raw string, audience []string, policy Policy) (*Token, *Error) {
 	now := s.clock.now()
 	t, ok := s.verified.get(raw)
-	if !ok || now.mono-time.Duration(t.checkedAt.Load()) > reverify {
+	if !ok || t.verifyAgain(now) {
 		var err *Error
 		if t, err = s.verify(ctx, raw); err != nil {
 			return nil, s.refuse(err)
 		}
 	}
+	return s.judge(ctx, t, now, audience, policy)
+}
+
+// judge says whether a token whose signature is good is good in all other ways.
+func (s *Subscriber) judge(ctx context.Context, t *Token, now moment, audience []string, policy Policy) (*Token, *Error) {
 	switch {
 	case t.expired(now):
 		return nil, s.refuse(&Error{CodeExpired, "the token has expired", ErrExpired})
@@ -52,10 +56,10 @@ func (s *Subscriber) authenticate(ctx context.Context, raw string, audience []st
 	}
 
 	v := s.view.Load()
-	var hit events.Verdict
-	revoked := v.match(t, now, &hit)
+	var h hit
+	revoked := v.match(t, now, &h)
 	st := v.standing(now, s.config.MaxStaleness)
-	verdict := s.verdict(&hit, revoked, st)
+	verdict := s.verdict(&h, revoked, st)
 	switch verdict.Outcome {
 	case Allowed:
 		return t, nil
@@ -73,21 +77,15 @@ func (s *Subscriber) authenticate(ctx context.Context, raw string, audience []st
 	return t, nil
 }
 
-// verify verifies the signature, and remembers the token.
-func (s *Subscriber) verify(ctx context.Context, raw string) (*Token, *Error) {
+// read verifies the signature, and says what the token is.
+func (s *Subscriber) read(ctx context.Context, raw string) (*Token, *Error) {
 	v, err := s.verifier.Verify(ctx, raw)
 	if err != nil {
-		s.verified.remove(raw)
 		var terr *token.Error
 		if !errors.As(err, &terr) {
 			return nil, &Error{CodeMalformed, "the token can't be verified", nil}
 		}
 		return nil, &Error{terr.Code, terr.Detail, terr}
-	}
-	now := int64(s.clock.now().mono)
-	if known, ok := s.verified.get(raw); ok {
-		known.checkedAt.Store(now)
-		return known, nil
 	}
 	issuer, _ := s.verifier.Issuer(v.Claims.Issuer)
 	skew := issuer.Skew.Milliseconds()
@@ -99,7 +97,26 @@ func (s *Subscriber) verify(ctx context.Context, raw string) (*Token, *Error) {
 		validFrom:  max(v.Claims.IssuedAt, v.NotBefore) - skew,
 		validUntil: v.Claims.Expires + skew,
 	}
-	t.checkedAt.Store(now)
+	t.checkedAt.Store(int64(s.clock.now().mono))
+	return t, nil
+}
+
+// verifyAgain reports whether the signature counts as verified no longer.
+func (t *Token) verifyAgain(now moment) bool {
+	return now.mono-time.Duration(t.checkedAt.Load()) > reverify
+}
+
+// verify is read, and remembers the token.
+func (s *Subscriber) verify(ctx context.Context, raw string) (*Token, *Error) {
+	t, err := s.read(ctx, raw)
+	if err != nil {
+		s.verified.remove(raw)
+		return nil, err
+	}
+	if known, ok := s.verified.get(raw); ok {
+		known.checkedAt.Store(t.checkedAt.Load())
+		return known, nil
+	}
 	if s.calls == nil {
 		return s.verified.add(raw, t), nil
 	}

@@ -75,6 +75,15 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
+		b.Run(fmt.Sprintf("lineages=2/live=%d", n), func(b *testing.B) {
+			tok := s.Prepare(claims("jti", "sub"), claims("parent", "other"))
+			b.ReportAllocs()
+			for b.Loop() {
+				if v := s.CheckPrepared(tok); v.Outcome != Allowed {
+					b.Fatal(v)
+				}
+			}
+		})
 	}
 }
 

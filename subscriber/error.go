@@ -75,7 +75,11 @@ func (e *RevokedError) Error() string {
 	if by == "" {
 		by = events.ID("an earlier revocation")
 	}
-	return fmt.Sprintf("subscriber: the token is revoked by its %s (%s)", e.Verdict.Kind, by)
+	what := "the token"
+	if e.Verdict.Lineage > 0 {
+		what = "what the token comes from"
+	}
+	return fmt.Sprintf("subscriber: %s is revoked by its %s (%s)", what, e.Verdict.Kind, by)
 }
 
 // Causes for the end of a Guard, and what an *Error may unwrap to.

@@ -2,6 +2,7 @@ package subscriber
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,10 @@ type Verdict struct {
 	ID    events.ID
 	Since time.Time
 
+	// Lineage is whose revocation it is: 0 for that of the token itself, n for
+	// the nth of the further claims that Check or Prepare were given.
+	Lineage int
+
 	// Staleness is the age of the proof that the set is complete.
 	Staleness time.Duration
 }
@@ -60,26 +65,29 @@ func horizon(now moment) int64 { return now.wall/1000 - 600 }
 // instant.) It costs a hash for each claim; for tokens that are checked again
 // and again there is Prepare.
 //
+// A token that comes from others, such as one that is embedded in a claim, or
+// the one that a stored job was made with, is revoked if any of them is: give
+// the claims of those, verified too, as from. Their exp plays no part. A
+// revocation is remembered only as long as the tokens that it is about can
+// live, so a token that may outlive those that it comes from needs a claim in
+// common with them as well: a grant.
+//
 // Unknown is for the caller to decide about; Policy does not enter here.
-func (s *Subscriber) Check(c events.Claims) Verdict {
+func (s *Subscriber) Check(c events.Claims, from ...events.Claims) Verdict {
 	v, now := s.view.Load(), s.clock.now()
-	var hit events.Verdict
-	var ok bool
-	if v.held != nil {
-		for i := range v.held.sets {
-			keys := v.held.sets[i].salt.Keys(c)
-			if hit, ok = v.held.sets[i].set.Match(&keys, horizon(now)); ok {
-				break
-			}
-		}
+	var h hit
+	ok := v.matchClaims(&c, 0, now, &h)
+	for i := 0; !ok && i < len(from); i++ {
+		ok = v.matchClaims(&from[i], i+1, now, &h)
 	}
-	return s.verdict(&hit, ok, v.standing(now, s.config.MaxStaleness))
+	return s.verdict(&h, ok, v.standing(now, s.config.MaxStaleness))
 }
 
 // Prepare derives a token's keys from verified claims, for CheckPrepared and
-// Guard. The Token may be kept as long as wanted, and used by any goroutine.
-func (s *Subscriber) Prepare(c events.Claims) *Token {
-	t := &Token{Claims: c}
+// Guard; from is as for Check. The Token may be kept as long as wanted, and
+// used by any goroutine.
+func (s *Subscriber) Prepare(c events.Claims, from ...events.Claims) *Token {
+	t := &Token{Claims: c, from: slices.Clone(from)}
 	t.keysIn(s.view.Load().held)
 	return t
 }
@@ -93,33 +101,59 @@ func (s *Subscriber) Prepare(c events.Claims) *Token {
 // CheckPrepared notices; Check, Authenticate and Protect notice at once.
 func (s *Subscriber) CheckPrepared(t *Token) Verdict {
 	v, now := s.view.Load(), moment{s.clock.mono(), s.wall.Load()}
-	var hit events.Verdict
-	ok := v.match(t, now, &hit)
-	return s.verdict(&hit, ok, v.standing(now, s.config.MaxStaleness))
+	var h hit
+	ok := v.match(t, now, &h)
+	return s.verdict(&h, ok, v.standing(now, s.config.MaxStaleness))
 }
 
-// match looks the token up in everything that is held. It fills hit in only if
+// hit is a revocation that matches, and the lineage that it matches.
+type hit struct {
+	events.Verdict
+	lineage int
+}
+
+// match looks the token up in everything that is held. It fills h in only if
 // it returns true.
-func (v *view) match(t *Token, now moment, hit *events.Verdict) bool {
+func (v *view) match(t *Token, now moment, h *hit) bool {
 	if v.held == nil {
 		return false
 	}
 	ring := t.keysIn(v.held)
-	for i := range v.held.sets {
-		if got, ok := v.held.sets[i].set.Match(ring.in(i), horizon(now)); ok {
-			*hit = got
+	if got, ok := v.held.sets[0].set.Match(&ring.first, horizon(now)); ok {
+		*h = hit{got, 0}
+		return true
+	}
+	for i := range ring.rest {
+		r := &ring.rest[i]
+		if got, ok := v.held.sets[r.set].set.Match(&r.keys, horizon(now)); ok {
+			*h = hit{got, r.lineage}
 			return true
 		}
 	}
 	return false
 }
 
-func (s *Subscriber) verdict(hit *events.Verdict, revoked bool, st standing) Verdict {
+// matchClaims is match for the claims of one lineage.
+func (v *view) matchClaims(c *events.Claims, lineage int, now moment, h *hit) bool {
+	if v.held == nil {
+		return false
+	}
+	for i := range v.held.sets {
+		keys := v.held.sets[i].salt.Keys(*c)
+		if got, ok := v.held.sets[i].set.Match(&keys, horizon(now)); ok {
+			*h = hit{got, lineage}
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Subscriber) verdict(h *hit, revoked bool, st standing) Verdict {
 	verdict := Verdict{Staleness: st.staleness}
 	switch {
 	case revoked:
-		verdict.Outcome, verdict.Kind = Revoked, hit.Kind
-		verdict.ID, verdict.Since = s.details.explain(*hit)
+		verdict.Outcome, verdict.Kind, verdict.Lineage = Revoked, h.Kind, h.lineage
+		verdict.ID, verdict.Since = s.details.explain(h.Verdict)
 	case st.fresh:
 		verdict.Outcome = Allowed
 	}
@@ -130,16 +164,27 @@ func (s *Subscriber) verdict(hit *events.Verdict, revoked bool, st standing) Ver
 // keyring is a token's keys in each of the sets of some holdings.
 type keyring struct {
 	held  *holdings
-	first events.Keys   // in the set of the feed,
-	older []events.Keys // and in those of earlier histories, which are rare
+	first events.Keys // the token's own in the set of the feed,
+	rest  []otherKeys // and all others, which are rare
 }
 
-// in returns the keys in one of the sets.
-func (r *keyring) in(set int) *events.Keys {
-	if set == 0 {
-		return &r.first
+// otherKeys are those in the set of an earlier history, or of what a token
+// comes from.
+type otherKeys struct {
+	keys         events.Keys
+	set, lineage int
+}
+
+// all yields the keys of all sets and lineages.
+func (r *keyring) all(yield func(*events.Keys) bool) {
+	if !yield(&r.first) {
+		return
 	}
-	return &r.older[set-1]
+	for i := range r.rest {
+		if !yield(&r.rest[i].keys) {
+			return
+		}
+	}
 }
 
 // keysIn returns the token's keys for these holdings, and remembers them.
@@ -151,8 +196,13 @@ func (t *Token) keysIn(held *holdings) *keyring {
 		return nil
 	}
 	ring := &keyring{held: held, first: held.sets[0].salt.Keys(t.Claims)}
-	for _, s := range held.sets[1:] {
-		ring.older = append(ring.older, s.salt.Keys(t.Claims))
+	for i, s := range held.sets {
+		if i > 0 {
+			ring.rest = append(ring.rest, otherKeys{s.salt.Keys(t.Claims), i, 0})
+		}
+		for j, c := range t.from {
+			ring.rest = append(ring.rest, otherKeys{s.salt.Keys(c), i, j + 1})
+		}
 	}
 	t.ring.Store(ring)
 	return ring
@@ -169,6 +219,7 @@ type Token struct {
 	Scope    []string // scope, else scp
 	Payload  []byte   // all claims, one JSON object, as the issuer wrote them
 
+	from []events.Claims         // what it comes from: revoked, it is revoked. Set once
 	ring atomic.Pointer[keyring] // for the holdings of the last check
 
 	// Set once, by the verification. Unix milliseconds, with the issuer's skew.

@@ -82,13 +82,13 @@ func (w *watch) index(x *watched) {
 		return
 	}
 	n := 0
-	for i := range ring.held.sets {
-		n += ring.in(i).Len()
+	for keys := range ring.all {
+		n += keys.Len()
 	}
 	x.links = make([]link, n) // never to grow: others point into it
 	n = 0
-	for i := range ring.held.sets {
-		for _, key := range ring.in(i).All {
+	for keys := range ring.all {
+		for _, key := range keys.All {
 			l := &x.links[n]
 			n++
 			l.of, l.key, l.next = x, key, w.byKey[key]
@@ -169,11 +169,11 @@ func (w *watch) look(found []*watched, tell bool) {
 	var ends []ended
 	told := make(map[*Token]bool)
 	for _, x := range found {
-		var hit events.Verdict
-		revoked := v.match(x.token, now, &hit)
+		var h hit
+		revoked := v.match(x.token, now, &h)
 		switch {
 		case revoked && !x.known:
-			verdict := s.verdict(&hit, true, v.standing(now, s.config.MaxStaleness))
+			verdict := s.verdict(&h, true, v.standing(now, s.config.MaxStaleness))
 			ends = append(ends, ended{x, &RevokedError{verdict}})
 			if tell && s.calls != nil && !told[x.token] {
 				told[x.token] = true
@@ -231,7 +231,10 @@ func (w *watch) guards() int {
 // context.Cause then is a *RevokedError, ErrExpired, ErrStale or ErrClosed. If
 // any of that is so already, the context is cancelled when Guard returns.
 //
-// The token is one from Authenticate, FromContext or Prepare. stop releases
+// The token is one from Authenticate, FromContext or Prepare. Work that hangs
+// on several tokens is guarded by one that was prepared from the claims of all
+// of them; or, to end when any of them expires, by a guard within a guard. stop
+// releases
 // the guard, as does the end of ctx; call it when the work is done. It does
 // not wait and may be called more than once.
 func (s *Subscriber) Guard(ctx context.Context, token *Token) (guarded context.Context, stop func()) {
