@@ -41,18 +41,21 @@ func (s *Subscriber) authenticate(ctx context.Context, raw string, audience []st
 			return nil, s.refuse(err)
 		}
 	}
-	return s.judge(ctx, t, now, audience, policy)
+	if err := s.judge(ctx, t, now, audience, policy); err != nil {
+		return nil, s.refuse(err)
+	}
+	return t, nil
 }
 
-// judge says whether a token whose signature is good is good in all other ways.
-func (s *Subscriber) judge(ctx context.Context, t *Token, now moment, audience []string, policy Policy) (*Token, *Error) {
+// judge says why a token whose signature is good is refused, if it is.
+func (s *Subscriber) judge(ctx context.Context, t *Token, now moment, audience []string, policy Policy) *Error {
 	switch {
 	case t.expired(now):
-		return nil, s.refuse(&Error{CodeExpired, "the token has expired", ErrExpired})
+		return &Error{CodeExpired, "the token has expired", ErrExpired}
 	case now.wall < t.validFrom:
-		return nil, s.refuse(&Error{CodeNotYetValid, "the token is not valid yet", nil})
+		return &Error{CodeNotYetValid, "the token is not valid yet", nil}
 	case len(audience) > 0 && !intersect(t.Audience, audience):
-		return nil, s.refuse(&Error{CodeAudience, "the token is for another audience", nil})
+		return &Error{CodeAudience, "the token is for another audience", nil}
 	}
 
 	v := s.view.Load()
@@ -62,19 +65,19 @@ func (s *Subscriber) judge(ctx context.Context, t *Token, now moment, audience [
 	verdict := s.verdict(&h, revoked, st)
 	switch verdict.Outcome {
 	case Allowed:
-		return t, nil
+		return nil
 	case Revoked:
-		return nil, s.refuse(&Error{CodeRevoked, "the token has been revoked", &RevokedError{verdict}})
+		return &Error{CodeRevoked, "the token has been revoked", &RevokedError{verdict}}
 	}
 	allowed, err := policy.allows(ctx, t, st)
 	s.decided(policy, allowed && err == nil)
 	if err != nil {
-		return nil, s.refuse(&Error{CodeStale, "whether the token has been revoked can't be found out at the moment", err})
+		return &Error{CodeStale, "whether the token has been revoked can't be found out at the moment", err}
 	}
 	if !allowed {
-		return nil, s.refuse(&Error{CodeStale, "whether the token has been revoked is not known at the moment", ErrStale})
+		return &Error{CodeStale, "whether the token has been revoked is not known at the moment", ErrStale}
 	}
-	return t, nil
+	return nil
 }
 
 // read verifies the signature, and says what the token is.

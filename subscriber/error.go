@@ -20,6 +20,8 @@ const (
 	CodeRevoked        Code = "revoked"            // a known revocation matches
 	CodeStale          Code = "stale"              // the set is not fresh, and the policy refuses
 	CodeScope          Code = "insufficient_scope" // the token lacks a scope that the route asks for
+	CodeInactive       Code = "inactive"           // the issuer gives no JWT for the opaque token
+	CodeExchange       Code = "exchange_failed"    // the issuer could not be asked for one
 )
 
 // The codes of the verification of a token.
@@ -59,7 +61,7 @@ func (e *Error) Status() int {
 		return http.StatusBadRequest
 	case CodeScope:
 		return http.StatusForbidden
-	case CodeStale, CodeKeysUnavailable:
+	case CodeStale, CodeKeysUnavailable, CodeExchange:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusUnauthorized

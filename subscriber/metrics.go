@@ -15,6 +15,9 @@ type Metrics interface {
 	Refused(Code)
 	// Decision: a policy decided while the set was not fresh.
 	Decision(policy string, allowed bool)
+	// Exchange: a Gateway asked the issuer about an opaque token, or meant to,
+	// and this came of it; see Status.Exchanges.
+	Exchange(outcome string)
 	// Applied: a record with this many operations was applied.
 	Applied(ops int)
 	// Resync: a snapshot took the place of what was held.
@@ -33,6 +36,7 @@ func (noMetrics) State(State)           {}
 func (noMetrics) Verdict(Outcome)       {}
 func (noMetrics) Refused(Code)          {}
 func (noMetrics) Decision(string, bool) {}
+func (noMetrics) Exchange(string)       {}
 func (noMetrics) Applied(int)           {}
 func (noMetrics) Resync(string)         {}
 func (noMetrics) Invalid(string)        {}
@@ -41,11 +45,11 @@ func (noMetrics) Disconnected()         {}
 
 // tally counts what Status shows.
 type tally struct {
-	resyncs, invalid, decisions, refused, sessions, calls *counter
+	resyncs, invalid, decisions, refused, exchanges, sessions, calls *counter
 }
 
 func newTally() tally {
-	return tally{new(counter), new(counter), new(counter), new(counter), new(counter), new(counter)}
+	return tally{new(counter), new(counter), new(counter), new(counter), new(counter), new(counter), new(counter)}
 }
 
 // counter counts by name. The names come from short lists.

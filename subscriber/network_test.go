@@ -83,6 +83,7 @@ func (c *counted) State(s State)             { c.add("state " + string(s)) }
 func (c *counted) Verdict(o Outcome)         { c.add("verdict " + o.String()) }
 func (c *counted) Refused(code Code)         { c.add("refused " + string(code)) }
 func (c *counted) Decision(p string, _ bool) { c.add("decision " + p) }
+func (c *counted) Exchange(outcome string)   { c.add("exchange " + outcome) }
 func (c *counted) Applied(int)               { c.add("applied") }
 func (c *counted) Resync(reason string)      { c.add("resync " + reason) }
 func (c *counted) Invalid(reason string)     { c.add("invalid " + reason) }

@@ -46,9 +46,21 @@ func WithPolicy(p Policy) Option {
 //
 // Protect panics if WithPolicy is given a policy that can't decide.
 func (s *Subscriber) Protect(next http.Handler, opts ...Option) http.Handler {
-	r := route{policy: s.config.Policy}
+	r := s.route(opts)
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		t, err := s.admit(req, r)
+		if err != nil {
+			err.write(w, r.scope)
+			return
+		}
+		next.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), contextKey{}, t)))
+	})
+}
+
+func (s *Subscriber) route(opts []Option) *route {
+	r := &route{policy: s.config.Policy}
 	for _, opt := range opts {
-		opt(&r)
+		opt(r)
 	}
 	if r.policy.name == "" {
 		r.policy = s.config.Policy
@@ -56,14 +68,7 @@ func (s *Subscriber) Protect(next http.Handler, opts ...Option) http.Handler {
 	if err := r.policy.check(); err != nil {
 		panic(fmt.Sprintf("subscriber: WithPolicy: %v", err))
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		t, err := s.admit(req, &r)
-		if err != nil {
-			err.write(w, r.scope)
-			return
-		}
-		next.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), contextKey{}, t)))
-	})
+	return r
 }
 
 func (s *Subscriber) admit(req *http.Request, r *route) (*Token, *Error) {
@@ -75,12 +80,19 @@ func (s *Subscriber) admit(req *http.Request, r *route) (*Token, *Error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, scope := range r.scope {
-		if !slices.Contains(t.Scope, scope) {
-			return nil, s.refuse(&Error{CodeScope, "the token lacks a scope that is needed here", nil})
-		}
+	if err := r.checkScope(t); err != nil {
+		return nil, s.refuse(err)
 	}
 	return t, nil
+}
+
+func (r *route) checkScope(t *Token) *Error {
+	for _, scope := range r.scope {
+		if !slices.Contains(t.Scope, scope) {
+			return &Error{CodeScope, "the token lacks a scope that is needed here", nil}
+		}
+	}
+	return nil
 }
 
 // bearer returns the credentials of the Bearer scheme (RFC 6750 section 2.1).
@@ -129,7 +141,8 @@ func (e *Error) write(w http.ResponseWriter, scope []string) {
 
 type contextKey struct{}
 
-// FromContext returns the token that Protect has let through.
+// FromContext returns the token that Protect, that of a Subscriber or of a
+// Gateway, has let through.
 func FromContext(ctx context.Context) (*Token, bool) {
 	t, ok := ctx.Value(contextKey{}).(*Token)
 	return t, ok

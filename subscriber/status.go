@@ -35,17 +35,22 @@ type Status struct {
 	Live           map[string]int `json:"live"` // revocations held, by kind
 	LiveBytes      int64          `json:"live_bytes"`
 	VerifiedTokens int            `json:"verified_tokens"`
+	Exchanged      int            `json:"exchanged"` // opaque tokens whose JWT a Gateway remembers
 	Guards         int            `json:"guards"`
 
 	LastError   string    `json:"last_error,omitzero"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 
 	// Counts since the start. Decisions are by policy and "allowed" or
-	// "refused".
+	// "refused". Exchanges are "done", "inactive" (the issuer gave no JWT),
+	// "failed" (it could not be asked), or none because another request's was
+	// "shared" or too many were under way ("busy"); what they brought may have
+	// been "dropped" by a revocation.
 	Resyncs   map[string]uint64 `json:"resyncs,omitempty"`
 	Invalid   map[string]uint64 `json:"invalid,omitempty"`
 	Decisions map[string]uint64 `json:"decisions,omitempty"`
 	Refused   map[string]uint64 `json:"refused,omitempty"`
+	Exchanges map[string]uint64 `json:"exchanges,omitempty"`
 	Sessions  map[string]uint64 `json:"sessions,omitempty"` // by how they ended
 	Callbacks map[string]uint64 `json:"callbacks,omitempty"`
 }
@@ -95,6 +100,7 @@ func (s *Subscriber) Status() Status {
 		Kept:           v.kept,
 		Live:           make(map[string]int),
 		VerifiedTokens: s.verified.len(),
+		Exchanged:      int(s.exchanged.Load()),
 		Guards:         s.watch.guards(),
 		LastError:      seen.err,
 		LastErrorAt:    seen.errAt,
@@ -102,6 +108,7 @@ func (s *Subscriber) Status() Status {
 		Invalid:        s.tally.invalid.all(),
 		Decisions:      s.tally.decisions.all(),
 		Refused:        s.tally.refused.all(),
+		Exchanges:      s.tally.exchanges.all(),
 		Sessions:       s.tally.sessions.all(),
 		Callbacks:      s.tally.calls.all(),
 	}

@@ -47,6 +47,8 @@ type Subscriber struct {
 	saved   uint64                  // changes, as of the last snapshot written
 	changes uint64                  // of the replica
 
+	exchanged atomic.Int64 // entries in the caches of all gateways
+
 	info  info
 	tally tally
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/revocast/revocast/events"
 )
 
-// watch knows who wants to be told when a token is revoked: guards, and the
-// verified tokens if there is an OnRevoked. It finds them by the keys that a
+// watch knows who wants to be told when a token is revoked: guards, what
+// gateways have exchanged, and the verified tokens if there is an OnRevoked. It
+// finds them by the keys that a
 // revocation may have, so that one that concerns nobody costs a look-up.
 //
 // Nothing is missed in between: who is added is in the index before its token
@@ -27,10 +28,11 @@ type watch struct {
 
 // watched is a token that somebody wants to be told about.
 type watched struct {
-	token  *Token                  // set once
-	cancel context.CancelCauseFunc // of a guard; nil for a verified token. Set once
-	links  []link                  // one for each key. Guarded by watch.mu
-	known  bool                    // to be revoked. Guarded by watch.mu
+	token *Token            // set once
+	end   func(cause error) // called when it is revoked or has expired; nil for a verified token. Set once
+	guard bool              // a Guard, which other things end too. Set once
+	links []link            // one for each key. Guarded by watch.mu
+	known bool              // to be revoked. Guarded by watch.mu
 }
 
 // link is a place in the list of those with the same key. Lists, and not maps:
@@ -54,7 +56,7 @@ func (w *watch) add(x *watched) bool {
 		return false
 	}
 	w.all[x] = struct{}{}
-	if x.cancel != nil {
+	if x.guard {
 		w.nGuards++
 	}
 	w.index(x)
@@ -67,7 +69,7 @@ func (w *watch) remove(x *watched) {
 	defer w.mu.Unlock()
 	if _, ok := w.all[x]; ok {
 		delete(w.all, x)
-		if x.cancel != nil {
+		if x.guard {
 			w.nGuards--
 		}
 		w.unindex(x)
@@ -155,7 +157,7 @@ func (w *watch) recheck() {
 	w.look(found, true)
 }
 
-// look ends the guards of tokens that have been revoked or have expired, and
+// look ends what hangs on tokens that have been revoked or have expired, and
 // if tell is set, calls OnRevoked once for each token that has been revoked
 // since it was last looked at. mu is held when look is called and free when it
 // returns: cancelling a context runs what its owner has hung on it.
@@ -186,8 +188,8 @@ func (w *watch) look(found []*watched, tell bool) {
 	}
 	w.mu.Unlock()
 	for _, e := range ends {
-		if e.x.cancel != nil {
-			e.x.cancel(e.cause)
+		if e.x.end != nil {
+			e.x.end(e.cause)
 		}
 	}
 }
@@ -208,14 +210,14 @@ func (w *watch) endGuards(cause error) {
 	w.mu.Lock()
 	if w.nGuards > 0 {
 		for x := range w.all {
-			if x.cancel != nil {
+			if x.guard {
 				guards = append(guards, x)
 			}
 		}
 	}
 	w.mu.Unlock()
 	for _, g := range guards {
-		g.cancel(cause)
+		g.end(cause)
 	}
 }
 
@@ -239,7 +241,7 @@ func (w *watch) guards() int {
 // not wait and may be called more than once.
 func (s *Subscriber) Guard(ctx context.Context, token *Token) (guarded context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	g := &watched{token: token, cancel: cancel}
+	g := &watched{token: token, end: cancel, guard: true}
 	if !s.watch.add(g) {
 		cancel(ErrClosed)
 		return ctx, func() {}
