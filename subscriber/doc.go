@@ -47,12 +47,29 @@
 // default allows for 30 s and then answers 503. A known revocation refuses
 // under every policy.
 //
+// # Tokens that come from others
+//
+// A token may embed another one, a job may be stored with the token that asked
+// for it: [Subscriber.Check] and [Subscriber.Prepare] take the claims of all of
+// them, and the verdict says whose revocation it is. What is derived by token
+// exchange (RFC 8693) needs none of that if the issuer copies the grant, and
+// says by act who acts.
+//
+// # Phantom tokens
+//
+// Where clients hold opaque tokens and services are shown JWTs, the gateway
+// between them is [Subscriber.Phantom]: it exchanges a token once, remembers
+// the JWT, and drops it when a push says that the one or the other is revoked,
+// by whatever kind. Say when the opaque token was issued ([Exchanged]), or a
+// cutoff refuses it for as long as it is remembered.
+//
 // # What is remembered
 //
 // Three things, which differ in what it costs to forget. The live set is
 // complete and exact and never evicts. The details of recent revocations are
 // an LRU: what falls out is enforced without an explanation. The tokens whose
-// signature was verified are an LRU: what falls out is verified again. An LRU
+// signature was verified are an LRU: what falls out is verified again (and
+// what falls out of a Gateway's is exchanged again). An LRU
 // as the set itself would un-revoke by eviction.
 //
 // # What can go wrong, and where it shows

@@ -3,11 +3,17 @@ package subscriber_test
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/subscriber"
@@ -63,6 +69,63 @@ func ExampleSubscriber_Check() {
 	case subscriber.Unknown:
 		log.Printf("no revocation is known, but the proof is %v old", v.Staleness)
 	}
+}
+
+// A job was stored with the claims of the token that asked for it, and is taken
+// up with one of the worker's: it is off if either has been revoked meanwhile,
+// and ends if either is revoked while it runs.
+func ExampleSubscriber_Check_lineages() {
+	var sub *subscriber.Subscriber
+	var worker, asked events.Claims // verified, both
+	if v := sub.Check(worker, asked); v.Outcome == subscriber.Revoked && v.Lineage == 1 {
+		log.Printf("who asked for it has been revoked, by the %v", v.Kind)
+		return
+	}
+	ctx, stop := sub.Guard(context.Background(), sub.Prepare(worker, asked))
+	defer stop()
+	<-ctx.Done() // or the job is done
+}
+
+// A gateway at the edge: clients hold opaque tokens, services are shown JWTs.
+// The issuer's introspection (RFC 7662) has the JWT as an extension here.
+func ExampleSubscriber_Phantom() {
+	var sub *subscriber.Subscriber
+	introspect := func(ctx context.Context, opaque string) (got subscriber.Exchanged, err error) {
+		form := strings.NewReader(url.Values{"token": {opaque}}.Encode())
+		req, err := http.NewRequestWithContext(ctx, "POST", "https://issuer.example/introspect", form)
+		if err != nil {
+			return got, err
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.SetBasicAuth("gateway", os.Getenv("GATEWAY_SECRET"))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return got, err
+		}
+		defer resp.Body.Close()
+		var answer struct {
+			Active bool   `json:"active"`
+			IAT    int64  `json:"iat"` // of the opaque token
+			JWT    string `json:"jwt"`
+		}
+		if resp.StatusCode != http.StatusOK {
+			return got, errors.New("introspection: " + resp.Status)
+		}
+		if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&answer); err != nil {
+			return got, err
+		}
+		if !answer.Active {
+			return got, subscriber.ErrInactive
+		}
+		return subscriber.Exchanged{JWT: answer.JWT, IssuedAt: time.Unix(answer.IAT, 0)}, nil
+	}
+
+	gateway, err := sub.Phantom(subscriber.PhantomConfig{Issuer: "https://issuer.example", Exchange: introspect})
+	if err != nil {
+		log.Fatal(err)
+	}
+	orders := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "orders.internal"})
+	http.Handle("/orders", gateway.Protect(orders, subscriber.Audience("orders")))
 }
 
 // This is WRONG: the claims are read and checked before anybody has verified

@@ -476,7 +476,7 @@ func TestPhantomExchangeGoesWrong(t *testing.T) {
 		e.must("opaque-1", 503, 1)
 	})
 	t.Run("the subscriber is closed", func(t *testing.T) {
-		e := newEdge(t, nil)
+		e := newEdge(t, func(c *PhantomConfig) { c.Timeout = time.Minute })
 		begun := make(chan struct{})
 		e.does("opaque-1", func(ctx context.Context) (Exchanged, error) {
 			close(begun)
@@ -487,8 +487,13 @@ func TestPhantomExchangeGoesWrong(t *testing.T) {
 		go func() { status <- e.get("opaque-1") }()
 		<-begun
 		e.sub.Close()
-		if got := <-status; got != 503 {
-			t.Errorf("%d", got)
+		select {
+		case got := <-status:
+			if got != 503 {
+				t.Errorf("%d", got)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the exchange goes on")
 		}
 		e.issues("opaque-2", nil)
 		e.get("opaque-2")

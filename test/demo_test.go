@@ -18,7 +18,7 @@ func TestDemoHoldsEveryStep(t *testing.T) {
 }
 
 func TestDemoWalks(t *testing.T) {
-	for _, walk := range []string{"devices", "key", "rotation", "versioning"} {
+	for _, walk := range []string{"devices", "exchange", "key", "phantom", "rotation", "versioning"} {
 		t.Run(walk, func(t *testing.T) {
 			out, err := exec.Command(filepath.Join(bin, "demo-resource"), "-walk", walk).CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "Every step held.") {

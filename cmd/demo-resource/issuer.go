@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -18,7 +19,8 @@ import (
 // issuer is a stand-in for an authorization server: it believes every user
 // name, so that the walk-through needs no passwords. It does what a real one
 // does for revocation: its tokens carry a grant, a session and a version, its
-// refresh tokens rotate, and it has a second key at hand.
+// refresh tokens rotate, and it has a second key at hand. Its opaque tokens are
+// in phantom.go, its token exchange in exchange.go.
 type issuer struct {
 	iss  string
 	keys map[string]*rsa.PrivateKey // by kid
@@ -28,6 +30,10 @@ type issuer struct {
 	versions map[string]int      // guarded by mu: of the users' tokens
 	refresh  map[string]*refresh // guarded by mu: by refresh token
 	reused   func(grant string)  // guarded by mu: told when a refresh token is presented twice
+	opaque   map[string]opaque   // guarded by mu: by opaque token
+
+	secret string       // what the gateway shows to introspect. Set once
+	asked  atomic.Int64 // how often it did
 }
 
 // refresh is a refresh token; all that come of one log-in share a grant.
@@ -45,6 +51,7 @@ func newIssuer(iss string) (*issuer, error) {
 	i := &issuer{
 		iss: iss, kid: firstKey, keys: make(map[string]*rsa.PrivateKey),
 		versions: make(map[string]int), refresh: make(map[string]*refresh), reused: func(string) {},
+		opaque: make(map[string]opaque), secret: rand.Text(),
 	}
 	for _, kid := range []string{firstKey, secondKey} {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -136,27 +143,43 @@ func (i *issuer) rotate(w http.ResponseWriter, r *http.Request) {
 }
 
 func (i *issuer) issue(w http.ResponseWriter, user, grant string) {
-	now := time.Now()
-	next := rand.Text()
-	i.mu.Lock()
-	kid, version := i.kid, i.versions[user]
-	i.refresh[next] = &refresh{user: user, grant: grant}
-	i.mu.Unlock()
-	// iat carries milliseconds (RFC 7519 section 2 allows fractions), so that
-	// a log-in right after "log out everywhere" is not caught by its cutoff.
-	t := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
-		"iss": i.iss, "sub": user, "aud": "orders", "client_id": "demo-app",
-		"jti": rand.Text(), "sid": rand.Text(), "grant_id": grant, "ver": version,
-		"iat": float64(now.UnixMilli()) / 1000, "exp": now.Add(tokenLifetime).Unix(),
-	})
-	t.Header["kid"] = kid
-	t.Header["typ"] = "at+jwt"
-	signed, err := t.SignedString(i.keys[kid])
+	signed, err := i.sign(i.claims(user, grant, rand.Text()))
 	if err != nil {
 		http.Error(w, "no token", http.StatusInternalServerError)
 		return
 	}
+	next := rand.Text()
+	i.mu.Lock()
+	i.refresh[next] = &refresh{user: user, grant: grant}
+	i.mu.Unlock()
 	writeJSON(w, map[string]any{
 		"access_token": signed, "token_type": "Bearer", "expires_in": int(tokenLifetime.Seconds()), "refresh_token": next,
 	})
+}
+
+// claims are those of an access token that is issued now.
+func (i *issuer) claims(user, grant, session string) jwt.MapClaims {
+	now := time.Now()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return jwt.MapClaims{
+		"iss": i.iss, "sub": user, "aud": "orders", "client_id": "demo-app",
+		"jti": rand.Text(), "sid": session, "grant_id": grant, "ver": i.versions[user],
+		"iat": seconds(now), "exp": now.Add(tokenLifetime).Unix(),
+	}
+}
+
+// seconds is a NumericDate with milliseconds (RFC 7519 section 2 allows
+// fractions), so that a log-in right after "log out everywhere" is not caught
+// by its cutoff.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+func (i *issuer) sign(claims jwt.MapClaims) (string, error) {
+	i.mu.Lock()
+	kid := i.kid
+	i.mu.Unlock()
+	t := jwt.NewWithClaims(jwt.SigningMethodRS256, claims)
+	t.Header["kid"] = kid
+	t.Header["typ"] = "at+jwt"
+	return t.SignedString(i.keys[kid])
 }

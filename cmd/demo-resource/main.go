@@ -118,7 +118,15 @@ func run(ctx context.Context, o options) error {
 	}
 	defer sub.Close()
 
-	server := &http.Server{Handler: routes(sub, issuer), ReadHeaderTimeout: 5 * time.Second}
+	mux := routes(sub, issuer)
+	if o.iss == "" { // the gateway stands before the built-in issuer
+		edge, err := newEdge(sub, issuer, base)
+		if err != nil {
+			return err
+		}
+		mux.Handle("GET /edge/", edge)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(api) }) // ends when the server is closed
 	defer func() {

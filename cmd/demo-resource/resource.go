@@ -9,9 +9,9 @@ import (
 	"github.com/revocast/revocast/subscriber"
 )
 
-// routes is the API. What makes a route refuse revoked tokens is the one word
-// Protect.
-func routes(sub *subscriber.Subscriber, issuer *issuer) http.Handler {
+// routes is the API, and the demo issuer. What makes a route refuse revoked
+// tokens is the one word Protect.
+func routes(sub *subscriber.Subscriber, issuer *issuer) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /orders", sub.Protect(http.HandlerFunc(orders), subscriber.Audience("orders")))
 	mux.Handle("GET /orders/stream", sub.Protect(stream(sub), subscriber.Audience("orders")))
@@ -22,7 +22,15 @@ func routes(sub *subscriber.Subscriber, issuer *issuer) http.Handler {
 		}
 	})
 	mux.HandleFunc("POST /login", issuer.login)
-	mux.HandleFunc("POST /token", issuer.rotate)
+	mux.HandleFunc("POST /login/opaque", issuer.opaqueLogin)
+	mux.HandleFunc("POST /introspect", issuer.introspect)
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("grant_type") == grantExchange {
+			issuer.exchange(w, r, sub)
+			return
+		}
+		issuer.rotate(w, r)
+	})
 	mux.HandleFunc("GET /jwks.json", issuer.keySet)
 	return mux
 }

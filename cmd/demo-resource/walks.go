@@ -14,7 +14,9 @@ import (
 // walk ends with an error at the first step that does not hold.
 var walks = map[string]func(walk, context.Context) error{
 	"devices":    walk.devices,
+	"exchange":   walk.exchange,
 	"key":        walk.signingKey,
+	"phantom":    walk.phantom,
 	"rotation":   walk.rotation,
 	"versioning": walk.versioning,
 }
