@@ -53,6 +53,9 @@ func (a *API) logOut(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if a.keyRevoked(t.Claims.Issuer, t.Claims.KeyID) {
+		return a.refuseLogout(from, "Not to be accepted: "+keyRevoked+".")
+	}
 	by := feed.Caller{Actor: "op " + t.Claims.Issuer, Source: sourceLogout,
 		IdempotencyKey: "bcl:" + eventID(t.Claims.Issuer, t.Claims.ID), Body: []byte(t.Claims.Handle)}
 	if own, ok := w.(*response); ok {
@@ -84,6 +87,16 @@ func (a *API) logOut(w http.ResponseWriter, r *request) error {
 }
 
 const replayedLogout = "It was there before."
+
+const keyRevoked = "the key that signed it is revoked"
+
+// keyRevoked reports whether an issuer's key is revoked. What is signed with
+// it proves nothing: whoever has the key could log everybody out.
+func (a *API) keyRevoked(iss, kid string) bool {
+	// The issuer could match, too, but the key is told first.
+	v, ok := a.feed.Match(events.Claims{Issuer: iss, KeyID: kid})
+	return ok && v.Kind == events.KindKey
+}
 
 // logoutOrder asks for what a logout token says.
 func logoutOrder(c events.Claims) feed.Order {

@@ -50,6 +50,9 @@ func (a *API) takeEvent(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return problemOfSET(err)
 	}
+	if a.keyRevoked(set.Issuer, set.KeyID) {
+		return &Problem{Code: InvalidField, Detail: "Not to be accepted: " + keyRevoked + ".", set: SETInvalidKey}
+	}
 	name, outcome := "other", outcomeIgnored
 	if event, ok := setEvents[set.Event]; ok {
 		name = event.name

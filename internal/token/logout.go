@@ -35,8 +35,8 @@ var logoutTypes = []string{"", "application/jwt", typeLogout}
 // LogoutToken is what an OpenID provider says about a user who has logged out
 // (OpenID Connect Back-Channel Logout 1.0 section 2.4).
 type LogoutToken struct {
-	// Claims has Issuer, ID, IssuedAt and Expires, and at least one of Session
-	// and Subject. With a Session only that one has ended, without it all of
+	// Claims has Issuer, ID, IssuedAt and Expires, KeyID if the key has one,
+	// and at least one of Session and Subject. With a Session only that one has ended, without it all of
 	// the subject's.
 	Claims events.Claims
 }

@@ -14,6 +14,7 @@ import (
 type SET struct {
 	Issuer   string // iss: who transmits it
 	ID       string // jti: what tells it from the issuer's others
+	KeyID    string // kid of the key that signed it; "" if that has none
 	IssuedAt int64  // iat in unix milliseconds
 	// ToldAt is toe in unix milliseconds: when the event occurred, as far as
 	// is known; zero if absent.
@@ -78,7 +79,7 @@ func (t *Token) readSET() (*SET, error) {
 	case absent(rest.SubID):
 		return nil, &Error{CodeClaims, "the token has no sub_id", nil}
 	}
-	s := &SET{Issuer: t.Claims.Issuer, ID: t.Claims.ID, IssuedAt: t.Claims.IssuedAt, Txn: rest.Txn, Payload: t.Payload}
+	s := &SET{Issuer: t.Claims.Issuer, ID: t.Claims.ID, KeyID: t.Claims.KeyID, IssuedAt: t.Claims.IssuedAt, Txn: rest.Txn, Payload: t.Payload}
 	for s.Event, s.Details = range rest.Events { // the one
 	}
 	if s.Event == "" || s.Details.Kind() != '{' {

@@ -26,7 +26,7 @@ func TestSET(t *testing.T) {
 				t.Errorf("event_timestamp %d, %v", at, err)
 			}
 			want := &SET{
-				Issuer: ours, ID: "e-1", IssuedAt: noon.Add(-time.Second).UnixMilli(), ToldAt: noon.Add(-time.Hour).UnixMilli(), Txn: "t-1",
+				Issuer: ours, ID: "e-1", KeyID: "rsa", IssuedAt: noon.Add(-time.Second).UnixMilli(), ToldAt: noon.Add(-time.Hour).UnixMilli(), Txn: "t-1",
 				Subject: Subject{Format: FormatIssSub, Iss: ours, Sub: "alice-secret"},
 				Event:   sessionRevoked, Details: got.Details, Payload: got.Payload,
 			}

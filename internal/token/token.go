@@ -18,8 +18,9 @@ const MaxSize = 16 << 10
 // Token is what a token says. It is read-only: several goroutines may hold the
 // same one.
 type Token struct {
-	// Claims are all that a revocation can match, with KeyID from the header
-	// and Handle from the signing input.
+	// Claims are all that a revocation can match, with KeyID from the header,
+	// or that of the key that made the signature, and Handle from the signing
+	// input.
 	Claims    events.Claims
 	Audience  []string // aud, one or several
 	NotBefore int64    // nbf in unix milliseconds, rounded down; 0 if absent

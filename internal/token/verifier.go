@@ -197,6 +197,8 @@ func (v *Verifier) authentic(ctx context.Context, raw string, types func(*issuer
 
 // verifySignature checks that one of the issuer's keys made the signature, in
 // a way that the issuer is configured for, on a token of one of these types.
+// A token that names no key gets the name of the one that signed it: leaving
+// the kid out must not escape what is revoked about that key.
 //
 // golang-jwt's methods do the cryptography. Its parser is not used: it would
 // read header and claims a second time, by laxer rules, and verify by what it
@@ -215,6 +217,7 @@ func (i *issuer) verifySignature(ctx context.Context, r *reading, types []string
 	}
 	for _, k := range keys {
 		if err = algorithms[t.Algorithm].Verify(r.signingInput, r.signature, k.public); err == nil {
+			t.Claims.KeyID = k.id
 			return nil
 		}
 	}
