@@ -72,6 +72,10 @@ func (a *API) routes() *http.ServeMux {
 			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.dispatch(w.(*response), r, m) })
 		}
 	}
+	if discoverable(a.iss) {
+		m := methods{"GET": {open: true, serve: a.serveMetadata}}
+		mux.HandleFunc("/.well-known/oauth-authorization-server", func(w http.ResponseWriter, r *http.Request) { a.dispatch(w.(*response), r, m) })
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { a.fail(w.(*response), noSuchAddress) })
 	return mux
 }
