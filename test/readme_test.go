@@ -24,7 +24,7 @@ import (
 // The README's program is built as it stands there, but for its addresses, and
 // run: it serves a token, and after a revocation refuses it.
 func TestReadmeProgram(t *testing.T) {
-	blocks := readme(t, "go")
+	blocks := fenced(t, "../README.md", "go")
 	if len(blocks) != 1 {
 		t.Fatalf("the README has %d Go programs, want 1", len(blocks))
 	}
@@ -48,15 +48,7 @@ func TestReadmeProgram(t *testing.T) {
 		}
 		program = strings.Replace(program, from, to, 1)
 	}
-	dir, err := os.MkdirTemp(".", "_readme-") // in the module, and passed over by ./...
-	w.must(err)
-	defer os.RemoveAll(dir)
-	w.must(os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600))
-	exe := filepath.Join(t.TempDir(), "readme")
-	if out, err := exec.Command("go", "build", "-o", exe, "./"+dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	cmd := exec.Command(exe)
+	cmd := exec.Command(w.build(program))
 	cmd.Env = append(os.Environ(), "REVOCAST_KEY="+adminKey)
 	w.must(cmd.Start())
 	defer func() {
@@ -118,9 +110,24 @@ func TestReadmeCommandsExist(t *testing.T) {
 	}
 }
 
-func readme(t *testing.T, language string) []string {
+// build builds a program and returns the path of it.
+func (w *world) build(program string) (exe string) {
+	w.Helper()
+	dir, err := os.MkdirTemp(".", "_program-") // in the module, and passed over by ./...
+	w.must(err)
+	defer os.RemoveAll(dir)
+	w.must(os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600))
+	exe = filepath.Join(w.TempDir(), "program")
+	if out, err := exec.Command("go", "build", "-o", exe, "./"+dir).CombinedOutput(); err != nil {
+		w.Fatalf("%v\n%s", err, out)
+	}
+	return exe
+}
+
+// fenced returns the blocks of a page that are in a language.
+func fenced(t *testing.T, page, language string) []string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
