@@ -93,11 +93,13 @@ func freeAddr(t testing.TB) string {
 
 func (w *world) url() string { return "http://" + w.listen }
 
-// startHub starts the hub on the world's directory and waits until it serves.
-func (w *world) startHub() {
+// startHub starts the hub on the world's directory, with more flags if any are
+// given, and waits until it serves.
+func (w *world) startHub(flags ...string) {
 	w.Helper()
 	w.log = new(bytes.Buffer)
-	w.hub = exec.Command(filepath.Join(bin, "hub"), "--data", w.dir, "--listen", w.listen, "--ops-listen", "127.0.0.1:0")
+	flags = append([]string{"--data", w.dir, "--listen", w.listen, "--ops-listen", "127.0.0.1:0"}, flags...)
+	w.hub = exec.Command(filepath.Join(bin, "hub"), flags...)
 	w.hub.Env = append(os.Environ(), "REVOCAST_ADMIN_KEY="+adminKey)
 	w.hub.Stdout, w.hub.Stderr = w.log, w.log
 	w.must(w.hub.Start())

@@ -29,6 +29,7 @@ type issuer struct {
 	kid      string              // guarded by mu: of the key that signs now
 	versions map[string]int      // guarded by mu: of the users' tokens
 	refresh  map[string]*refresh // guarded by mu: by refresh token
+	ended    map[string]bool     // guarded by mu: grants of which nothing is issued any more
 	reused   func(grant string)  // guarded by mu: told when a refresh token is presented twice
 	opaque   map[string]opaque   // guarded by mu: by opaque token
 
@@ -50,7 +51,7 @@ const firstKey, secondKey = "demo-1", "demo-2"
 func newIssuer(iss string) (*issuer, error) {
 	i := &issuer{
 		iss: iss, kid: firstKey, keys: make(map[string]*rsa.PrivateKey),
-		versions: make(map[string]int), refresh: make(map[string]*refresh), reused: func(string) {},
+		versions: make(map[string]int), refresh: make(map[string]*refresh), ended: make(map[string]bool), reused: func(string) {},
 		opaque: make(map[string]opaque), secret: rand.Text(),
 	}
 	for _, kid := range []string{firstKey, secondKey} {
@@ -130,6 +131,7 @@ func (i *issuer) rotate(w http.ResponseWriter, r *http.Request) {
 	again := old != nil && old.used
 	if old != nil {
 		old.used = true
+		i.ended[old.grant] = i.ended[old.grant] || again
 	}
 	i.mu.Unlock()
 	if again {
@@ -143,7 +145,12 @@ func (i *issuer) rotate(w http.ResponseWriter, r *http.Request) {
 }
 
 func (i *issuer) issue(w http.ResponseWriter, user, grant string) {
-	signed, err := i.sign(i.claims(user, grant, rand.Text()))
+	claims, ended := i.claims(user, grant, rand.Text())
+	if ended {
+		http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
+		return
+	}
+	signed, err := i.sign(claims)
 	if err != nil {
 		http.Error(w, "no token", http.StatusInternalServerError)
 		return
@@ -157,16 +164,17 @@ func (i *issuer) issue(w http.ResponseWriter, user, grant string) {
 	})
 }
 
-// claims are those of an access token that is issued now.
-func (i *issuer) claims(user, grant, session string) jwt.MapClaims {
-	now := time.Now()
+// claims are those of an access token that is issued now. Of a grant that has
+// ended none must be.
+func (i *issuer) claims(user, grant, session string) (claims jwt.MapClaims, ended bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	now := time.Now() // not after a cutoff that ends the grant
 	return jwt.MapClaims{
 		"iss": i.iss, "sub": user, "aud": "orders", "client_id": "demo-app",
 		"jti": rand.Text(), "sid": session, "grant_id": grant, "ver": i.versions[user],
 		"iat": seconds(now), "exp": now.Add(tokenLifetime).Unix(),
-	}
+	}, i.ended[grant]
 }
 
 // seconds is a NumericDate with milliseconds (RFC 7519 section 2 allows

@@ -51,11 +51,12 @@ func (i *issuer) introspect(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	t, ok := i.opaque[r.FormValue("token")]
 	i.mu.Unlock()
-	if !ok {
+	claims, ended := i.claims(t.user, t.grant, t.session)
+	if !ok || ended {
 		writeJSON(w, map[string]any{"active": false})
 		return
 	}
-	signed, err := i.sign(i.claims(t.user, t.grant, t.session))
+	signed, err := i.sign(claims)
 	if err != nil {
 		http.Error(w, "no token", http.StatusInternalServerError)
 		return

@@ -166,7 +166,10 @@ func (d walk) rotation(ctx context.Context) error {
 	case <-time.After(patience):
 		return fmt.Errorf("the issuer did not notice")
 	}
-	say("2. Somebody presents the old refresh token again: the issuer refuses it, and revokes the grant.")
+	if _, err := d.tokens(ctx, "/token", url.Values{"refresh_token": {second.Refresh}}); err == nil {
+		return fmt.Errorf("the grant has ended, and its last refresh token still works")
+	}
+	say("2. Somebody presents the old refresh token again: the issuer refuses it and the latest one, and revokes the grant.")
 	if err := d.refused(ctx, first.Access, second.Access); err != nil {
 		return err
 	}
