@@ -3,9 +3,17 @@
 //
 // # Use
 //
-//	srv, err := log.StartServer(log.ServerConfig{Dir: dir})   // or a NATS cluster elsewhere
+//	srv, err := log.StartServer(log.ServerConfig{Dir: dir})
 //	nc, err := srv.Connect()
 //	l, err := log.Open(ctx, nc, log.Config{Feed: "default", Dir: dir})
+//
+// or, with a NATS cluster elsewhere,
+//
+//	nc, err := log.NATS{Servers: urls, Creds: file}.Connect(ctx)
+//	l, err := log.Open(ctx, nc, log.Config{Feed: "default", Replicas: 3, Wait: true})
+//
+// and then
+//
 //	go l.Follow(ctx, func(e log.Entry) error { … })           // fold, frame
 //	receipt, err := l.Append(ctx, log.Proposal{Draft: draft})
 //
@@ -15,7 +23,8 @@
 // # What is promised
 //
 //   - A receipt is given only after the server has said that the record is
-//     stored. With the embedded server that means synced to disk.
+//     stored. With the embedded server that means synced to disk; with a
+//     cluster, that a majority has it.
 //   - A proposal's operations are in one record, all of them, or in none.
 //   - Sequence numbers grow by one from record to record, in every Follow, on
 //     every hub.
@@ -43,4 +52,12 @@
 // Any number of hubs may append to one stream. Each loses the race for a
 // place now and then; it then learns the new head, settles its proposals
 // again and retries for as long as their callers wait.
+//
+// # Leaders that don't know that they are deposed
+//
+// Where the log ends is asked of the stream's leader, who answers without
+// asking the others. One that was stopped or cut off for a while may not know
+// of its successor, and tell of an end that is past. So its word is only taken
+// if it has heard from a majority more recently than another can have been
+// elected. A record is only ever acknowledged by a majority.
 package log

@@ -18,7 +18,7 @@ const (
 	idleLook = time.Second
 	// heartbeat is how often the server says that the consumer is alive; two
 	// that are missing begin another session.
-	heartbeat = 2 * time.Second
+	heartbeat = time.Second
 	// pullMessages are asked for ahead of what is applied: at most 32 MiB of
 	// them. A bound on bytes would have the server add notes of its own to the
 	// batch, which take the room of messages in the client's buffer.

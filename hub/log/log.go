@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,10 @@ type Config struct {
 	MaxBytes int64
 	// Replicas is the least number of copies: 1 by default.
 	Replicas int
+	// Wait makes Open wait, as long as its ctx allows, for servers that are
+	// starting or electing a leader, rather than fail. The Logger is told every
+	// few seconds what is waited for.
+	Wait bool
 	// AppendTimeout is how long the log waits for the server's answer to one
 	// record: 5 seconds by default.
 	AppendTimeout time.Duration
@@ -85,6 +90,7 @@ type Log struct {
 	stream jetstream.Stream
 	ticks  jetstream.Stream
 	id     identity
+	run    string // names this Log among all that ever were open on the stream
 	space  space
 	// publish stores one message and waits for the answer. Tests replace it,
 	// before the first append, to lose messages and answers.
@@ -121,23 +127,23 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		cfg:   cfg,
 		nc:    nc,
 		js:    js,
+		run:   rand.Text(),
 		space: space{dir: cfg.Dir, min: cfg.MinFree, stat: statDisk},
 		queue: newQueue(cfg.MaxQueued, cfg.MaxQueuedBytes),
 	}
 	l.publish = l.publishOnce
-	want := logStream(cfg)
-	want.Metadata = newMetadata()
-	if l.stream, err = openStream(ctx, js, want); err != nil {
-		return nil, fmt.Errorf("log: %w", err)
-	}
-	if l.id, err = readIdentity(l.stream.CachedInfo()); err != nil {
-		return nil, fmt.Errorf("log: stream %s: %w", want.Name, err)
-	}
-	if l.ticks, err = openStream(ctx, js, tickStream(cfg)); err != nil {
-		return nil, fmt.Errorf("log: %w", err)
-	}
 	l.ctx, l.stop = context.WithCancelCause(context.Background())
-	head, err := l.learn(ctx)
+	var head head
+	if cfg.Wait {
+		err = patiently(ctx, cfg.Logger, "waiting for JetStream", func() (passing bool, err error) {
+			try, cancel := context.WithTimeout(ctx, tryTimeout)
+			defer cancel()
+			head, err = l.open(try)
+			return passes(err), err
+		})
+	} else {
+		head, err = l.open(ctx)
+	}
 	if err != nil {
 		l.stop(ErrClosed)
 		return nil, fmt.Errorf("log: %w", err)
@@ -149,6 +155,26 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		(&committer{Log: l, head: head}).run()
 	}()
 	return l, nil
+}
+
+// tryTimeout is what one try to open the log may take: a cluster needs some
+// seconds to elect the leader of a new stream.
+const tryTimeout = 10 * time.Second
+
+// open finds or makes the streams, and returns where the log ends.
+func (l *Log) open(ctx context.Context) (h head, err error) {
+	want := logStream(l.cfg)
+	want.Metadata = newMetadata()
+	if l.stream, err = openStream(ctx, l.js, want); err != nil {
+		return h, err
+	}
+	if l.id, err = readIdentity(l.stream.CachedInfo()); err != nil {
+		return h, fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	if l.ticks, err = openStream(ctx, l.js, tickStream(l.cfg)); err != nil {
+		return h, err
+	}
+	return l.learn(ctx)
 }
 
 // Feed is the feed's name.
@@ -207,11 +233,12 @@ func firstSeq(state jetstream.StreamState) uint64 {
 	return state.FirstSeq
 }
 
-// A deposed leader may answer with an old state for a moment, so what would
-// end the log is looked at more than once.
+// What would end the log is looked at more than once: who answers may have
+// just started, and not know what there is yet. A cluster takes longer.
 const (
-	looks     = 3
-	lookPause = 200 * time.Millisecond
+	looks        = 3
+	looksCluster = 25
+	lookPause    = 200 * time.Millisecond
 )
 
 // look asks for the state of the stream, and makes sure that it is still the
@@ -226,7 +253,7 @@ func (l *Log) look(ctx context.Context) (jetstream.StreamState, error) {
 		if fault == nil {
 			return state, nil
 		}
-		if n == looks {
+		if n == looksCluster || n == looks && l.cfg.Replicas == 1 {
 			return state, l.fail(fault)
 		}
 		if err := sleep(ctx, lookPause); err != nil {
@@ -245,6 +272,9 @@ func (l *Log) lookOnce(ctx context.Context) (jetstream.StreamState, *HistoryErro
 	if err != nil {
 		return jetstream.StreamState{}, nil, err
 	}
+	if err := leased(info.Cluster); err != nil {
+		return jetstream.StreamState{}, nil, err
+	}
 	id, err := readIdentity(info)
 	switch {
 	case err != nil:
@@ -259,9 +289,34 @@ func (l *Log) lookOnce(ctx context.Context) (jetstream.StreamState, *HistoryErro
 	return info.State, nil, nil
 }
 
+// lease is how recently a leader must have heard from a majority for its word
+// to be taken. Nobody else is elected for four seconds after that; a leader
+// that was cut off or stopped, and does not know yet that there is another,
+// would tell of an end of the log that is past.
+const lease = 3500 * time.Millisecond
+
+var errNoLease = errors.New("the leader of the stream has not heard from a majority of its replicas lately")
+
+// leased reports whether an answer may be taken as that of the one leader.
+func leased(c *jetstream.ClusterInfo) error {
+	if c == nil || len(c.Replicas) == 0 {
+		return nil // one copy: nobody else could be the leader
+	}
+	heard := 1 // of itself
+	for _, r := range c.Replicas {
+		if r.Active > 0 && r.Active <= lease { // zero: not yet
+			heard++
+		}
+	}
+	if heard <= (len(c.Replicas)+1)/2 {
+		return errNoLease
+	}
+	return nil
+}
+
 // A replica may not have a record yet that the leader has stored.
 const (
-	readTries = 20
+	readTries = 100
 	readPause = 50 * time.Millisecond
 )
 

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,7 +25,15 @@ import (
 func TestMain(m *testing.M) {
 	// Each check makes streams on a real disk; -rapid.checks asks for more.
 	_ = flag.Set("rapid.checks", "20")
-	goleak.VerifyTestMain(m)
+	code := m.Run()
+	if cluster.Cluster != nil {
+		cluster.Shutdown()
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // quiet is for servers and logs whose complaints are the point of the test.
