@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/hub/api"
 	"github.com/revocast/revocast/hub/feed"
+	"github.com/revocast/revocast/hub/log"
 	"github.com/revocast/revocast/internal/token"
 )
 
@@ -16,6 +19,17 @@ import (
 type Config struct {
 	// DataDir is made if it does not exist; required.
 	DataDir string
+	// Name is what other hubs and the status call this one: 1 to 64 of A-Z,
+	// a-z, 0-9, "-" and "_". Each hub of a feed needs its own. Default: the
+	// host's name, and a few characters that are kept in DataDir.
+	Name string
+	// NATS is where the log is, if it names servers: any number of hubs may
+	// share it. Otherwise the log is in DataDir, and this hub's alone. Its Name
+	// and Logger are filled in.
+	NATS log.NATS
+	// Replicas is how many of the servers have to have a copy of the log: 3.
+	// Only with NATS.
+	Replicas int
 	// Retention is how long the log holds a record: 90 days. It has to be
 	// longer than tokens live.
 	Retention time.Duration
@@ -37,6 +51,14 @@ type Config struct {
 	// introspection (RFC 9701): the hub's own address as its clients know it,
 	// an https URL. Default: "urn:revocast:hub:" and the id of its key.
 	Iss string
+	// SigningKey signs ticks and report answers. The zero key: one is made when
+	// the hub starts for the first time, and kept in DataDir.
+	SigningKey events.SigningKey
+	// HubKeys are the keys of the other hubs, which subscribers are told beside
+	// this one's, so that they can follow either.
+	HubKeys []events.PublicKey
+	// Keys are API keys that can be used from the start, by their SHA-256.
+	Keys []api.FixedKey
 	// AdminKey, "rvk_" and at least 32 characters, becomes the key called
 	// admin. Empty: one is made when the hub starts for the first time.
 	AdminKey string
@@ -64,6 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 	orElse(&c.DrainWindow, 5*time.Second)
 	orElse(&c.MaxConnections, 25_000)
 	orElse(&c.Version, "unknown")
+	orElse(&c.Replicas, 3)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -74,6 +97,22 @@ func (c Config) withDefaults() (Config, error) {
 	for name, d := range map[string]time.Duration{"tick interval": c.TickEvery, "heartbeat": c.Heartbeat, "drain window": c.DrainWindow} {
 		if d < 0 {
 			errs = append(errs, fmt.Errorf("the %s is %v, want more than zero", name, d))
+		}
+	}
+	if c.Name != "" && !hubName.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("the hub's name %q: want 1 to 64 of A-Z, a-z, 0-9, - and _", c.Name))
+	}
+	if len(c.NATS.Servers) > 0 {
+		if err := c.NATS.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("NATS: %w", err))
+		}
+	}
+	if c.Replicas < 1 || c.Replicas > 5 {
+		errs = append(errs, fmt.Errorf("the log's replicas are %d, want 1 to 5", c.Replicas))
+	}
+	for i, k := range c.HubKeys {
+		if err := k.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("hub key number %d: %w", i+1, err))
 		}
 	}
 	if events.CheckText("", c.Iss, events.MaxIssuerLen) != nil {
@@ -87,6 +126,8 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, errors.Join(errs...)
 }
+
+var hubName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func orElse[T comparable](v *T, def T) {
 	var zero T

@@ -92,7 +92,43 @@ const (
 	logDir      = "log"
 	keysFile    = "keys.json"
 	signingFile = "signing.key"
+	nameFile    = "name"
 )
+
+// name returns the hub's name, which it makes the first time: that of the host,
+// as far as it can be part of a name, and what tells it from the next hub there.
+func (d dataDir) name() (string, error) {
+	stored, err := d.read(nameFile)
+	if err != nil {
+		return "", err
+	}
+	if name := strings.TrimSuffix(string(stored), "\n"); stored != nil {
+		if !hubName.MatchString(name) {
+			return "", fmt.Errorf("%s is not the name of a hub; if it is removed, a new one is made", d.path(nameFile))
+		}
+		return name, nil
+	}
+	host, _ := os.Hostname()
+	host, _, _ = strings.Cut(host, ".")
+	host = strings.Map(func(r rune) rune {
+		if !hubName.MatchString(string(r)) {
+			return -1
+		}
+		return r
+	}, host)
+	name := strings.TrimPrefix(host[:min(len(host), 48)]+"-"+strings.ToLower(rand.Text()[:6]), "-")
+	return name, d.replace(nameFile, []byte(name+"\n"))
+}
+
+// ParseSigningKey reads a signing key as signing.key holds it: the 32 bytes of
+// its seed in base64url, and perhaps the end of a line.
+func ParseSigningKey(text []byte) (events.SigningKey, error) {
+	seed, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimSuffix(string(text), "\n"))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return events.SigningKey{}, fmt.Errorf("not a signing key (want %d bytes in base64url)", ed25519.SeedSize)
+	}
+	return events.NewSigningKey(bytes.NewReader(seed))
+}
 
 // signingKey returns the hub's key, which it makes the first time.
 func (d dataDir) signingKey() (events.SigningKey, error) {
@@ -107,10 +143,9 @@ func (d dataDir) signingKey() (events.SigningKey, error) {
 		}
 		return key, d.replace(signingFile, []byte(base64.RawURLEncoding.EncodeToString(key.Seed())+"\n"))
 	}
-	seed, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimSuffix(string(text), "\n"))
-	if err != nil || len(seed) != ed25519.SeedSize {
-		return events.SigningKey{}, fmt.Errorf("%s is not a signing key (want %d bytes in base64url); if it is removed, a new one is made",
-			d.path(signingFile), ed25519.SeedSize)
+	key, err := ParseSigningKey(text)
+	if err != nil {
+		return key, fmt.Errorf("%s: %w; if it is removed, a new one is made", d.path(signingFile), err)
 	}
-	return events.NewSigningKey(bytes.NewReader(seed))
+	return key, nil
 }

@@ -9,9 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/hub/api"
 	"github.com/revocast/revocast/hub/feed"
 	"github.com/revocast/revocast/hub/log"
@@ -25,7 +27,7 @@ const feedName = "default"
 type Hub struct {
 	// Set once by Open.
 	cfg      Config
-	srv      *log.Server
+	srv      *log.Server // nil if the log is elsewhere
 	feed     *feed.Feed
 	api      *api.API
 	registry *prometheus.Registry
@@ -71,39 +73,26 @@ func (h *Hub) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// First the log's server: it takes the lock that keeps other processes
-	// out of the whole directory.
-	h.srv, err = log.StartServer(log.ServerConfig{
-		Dir: dir.path(logDir), MaxStore: cfg.MaxStore, Logger: cfg.Logger, DangerouslySkipSync: cfg.DangerouslySkipSync,
-	})
+	if cfg.Name == "" {
+		if cfg.Name, err = dir.name(); err != nil {
+			return err
+		}
+	}
+	l, err := h.openLog(ctx, dir, cfg.Name)
 	if err != nil {
 		return err
 	}
-	h.closers = append(h.closers, h.srv.Shutdown)
-	nc, err := h.srv.Connect()
-	if err != nil {
-		return err
+	signing := cfg.SigningKey
+	if signing.ID() == "" {
+		if signing, err = dir.signingKey(); err != nil {
+			return err
+		}
 	}
-	h.closers = append(h.closers, nc.Close)
-	l, err := log.Open(ctx, nc, log.Config{Feed: feedName, Retention: cfg.Retention, Dir: h.srv.Dir(), Logger: cfg.Logger})
-	if err != nil {
-		return err
-	}
-	h.closers = append(h.closers, l.Close)
-
-	signing, err := dir.signingKey()
-	if err != nil {
-		return err
-	}
-	stored, err := dir.read(keysFile)
-	if err != nil {
-		return err
-	}
-	save := func(data []byte) error { return dir.replace(keysFile, data) }
+	h.cfg.SigningKey = events.SigningKey{} // needed no more
 	h.register()
 	h.feed, err = feed.Open(ctx, feed.Config{
-		Log: l, Keys: signing, Issuer: issuers, Claims: cfg.Claims, TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat,
-		Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
+		Log: l, Name: cfg.Name, Keys: signing, HubKeys: cfg.HubKeys, Issuer: issuers, Claims: cfg.Claims,
+		TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
 	})
 	if err != nil {
 		return err
@@ -112,18 +101,90 @@ func (h *Hub) open(ctx context.Context) error {
 
 	// Last of what can fail: a key that is made now is stored, and has to be
 	// shown, which a hub that does not open never does.
-	keys, made, err := api.NewKeyring(stored, save, cfg.AdminKey)
+	keys, err := h.openKeys(ctx, dir, l)
 	if err != nil {
 		return err
 	}
-	h.adminKey = made
-	h.cfg.AdminKey = "" // needed no more
+	hubKeys := []string{signing.ID()}
+	for _, k := range cfg.HubKeys {
+		if k.KeyID != signing.ID() {
+			hubKeys = append(hubKeys, k.KeyID)
+		}
+	}
 	h.api = api.New(api.Config{
-		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: []string{signing.ID()}, Signing: signing, Iss: cfg.Iss,
+		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: hubKeys, Signing: signing, Iss: cfg.Iss,
 		Version: cfg.Version, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: h.registry,
 	})
 	h.watching.Go(h.watch)
 	return nil
+}
+
+// openLog opens the log where it is: with the servers of a cluster, or in the
+// data directory. Either way the directory is this process's alone from then
+// on.
+func (h *Hub) openLog(ctx context.Context, dir dataDir, name string) (*log.Log, error) {
+	cfg := h.cfg
+	lc := log.Config{Feed: feedName, Retention: cfg.Retention, Logger: cfg.Logger}
+	var nc *nats.Conn
+	var err error
+	if len(cfg.NATS.Servers) > 0 {
+		unlock, err := log.LockDir(string(dir))
+		if err != nil {
+			return nil, err
+		}
+		h.closers = append(h.closers, unlock)
+		cfg.NATS.Name, cfg.NATS.Logger = "revocast hub "+name, cfg.Logger
+		if nc, err = cfg.NATS.Connect(ctx); err != nil {
+			return nil, err
+		}
+		lc.Replicas, lc.Wait = cfg.Replicas, true
+	} else {
+		h.srv, err = log.StartServer(log.ServerConfig{
+			Dir: dir.path(logDir), MaxStore: cfg.MaxStore, Logger: cfg.Logger, DangerouslySkipSync: cfg.DangerouslySkipSync,
+		})
+		if err != nil {
+			return nil, err
+		}
+		h.closers = append(h.closers, h.srv.Shutdown)
+		if nc, err = h.srv.Connect(); err != nil {
+			return nil, err
+		}
+		lc.Dir = h.srv.Dir()
+	}
+	h.closers = append(h.closers, nc.Close)
+	l, err := log.Open(ctx, nc, lc)
+	if err != nil {
+		return nil, err
+	}
+	h.closers = append(h.closers, l.Close)
+	return l, nil
+}
+
+// openKeys opens the API keys where they are: hubs that share a log share them.
+func (h *Hub) openKeys(ctx context.Context, dir dataDir, l *log.Log) (*api.Keyring, error) {
+	store := ownKeys(dir)
+	var shared *log.Shared
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	h.closers = append(h.closers, stop)
+	if h.srv == nil {
+		var err error
+		if shared, err = l.OpenShared(ctx, "KEYS"); err != nil {
+			return nil, err
+		}
+		h.closers = append(h.closers, shared.Close)
+		store = sharedKeys(run, shared)
+	}
+	keys, made, err := api.NewKeyring(store, h.cfg.Keys, h.cfg.AdminKey)
+	if err != nil {
+		return nil, err
+	}
+	h.adminKey, h.cfg.AdminKey = made, "" // needed no more
+	if shared != nil {
+		var watching sync.WaitGroup
+		watching.Go(func() { watchKeys(run, shared, keys, h.cfg.Logger) })
+		h.closers = append(h.closers, func() { stop(); watching.Wait() })
+	}
+	return keys, nil
 }
 
 // openIssuers returns nil twice if no issuer is configured.
@@ -171,8 +232,12 @@ func (h *Hub) register() {
 
 // watch waits for the first failure.
 func (h *Hub) watch() {
+	var serverFailed <-chan struct{} // never, if the server is not ours
+	if h.srv != nil {
+		serverFailed = h.srv.Failed()
+	}
 	select {
-	case <-h.srv.Failed():
+	case <-serverFailed:
 		h.err = h.srv.Err()
 	case <-h.feed.Failed():
 		h.err = h.feed.Err()

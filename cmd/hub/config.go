@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/hub/api"
 	"github.com/revocast/revocast/internal/token"
 )
 
@@ -24,7 +26,28 @@ type configFile struct {
 	path    string
 	values  map[string]fileValue // by the name of the flag
 	issuers []issuerConfig
+	keys    []keyConfig
+	hubKeys []hubKeyConfig
 	claims  events.ClaimNames
+}
+
+// keyConfig is one element of the file's keys.
+type keyConfig struct {
+	Name    string   `yaml:"name"`
+	SHA256  string   `yaml:"sha256"` // of the key, 64 hexadecimal digits
+	Roles   []string `yaml:"roles"`
+	Issuers []string `yaml:"issuers"`
+	Kinds   []string `yaml:"kinds"`
+}
+
+// hubKeyConfig is one element of the file's hub_keys: a JSON Web Key.
+type hubKeyConfig struct {
+	KTY string `yaml:"kty"`
+	CRV string `yaml:"crv"`
+	KID string `yaml:"kid"`
+	X   string `yaml:"x"`
+	Use string `yaml:"use"` // as a key set may have it; not looked at
+	Alg string `yaml:"alg"` // likewise
 }
 
 type fileValue struct {
@@ -103,12 +126,13 @@ func parseConfig(path string, data []byte, names []string) (*configFile, error) 
 func (f *configFile) take(entry *ast.MappingValueNode, names []string) error {
 	key := entry.Key.GetToken()
 	name, line := key.Value, key.Position.Line
-	switch {
-	case name == "issuers":
-		if err := yaml.NodeToValue(entry.Value, &f.issuers, yaml.Strict()); err != nil {
+	if list := map[string]any{"issuers": &f.issuers, "keys": &f.keys, "hub_keys": &f.hubKeys}[name]; list != nil {
+		if err := yaml.NodeToValue(entry.Value, list, yaml.Strict()); err != nil {
 			return yamlError(f.path, err)
 		}
 		return nil
+	}
+	switch {
 	case name == "claims":
 		if err := yaml.NodeToValue(entry.Value, &f.claims, yaml.Strict()); err != nil {
 			return yamlError(f.path, err)
@@ -118,7 +142,7 @@ func (f *configFile) take(entry *ast.MappingValueNode, names []string) error {
 		}
 		return nil
 	case !slices.Contains(names, name):
-		return fmt.Errorf("%s:%d: unknown name %q; the names are %s, claims, issuers", f.path, line, name, strings.Join(names, ", "))
+		return fmt.Errorf("%s:%d: unknown name %q; the names are %s, claims, hub_keys, issuers, keys", f.path, line, name, strings.Join(names, ", "))
 	}
 	scalar, ok := entry.Value.(ast.ScalarNode)
 	if !ok {
@@ -171,7 +195,7 @@ func yamlError(path string, err error) error {
 	}
 	text := e.GetMessage()
 	if unknown := (*yaml.UnknownFieldError)(nil); errors.As(err, &unknown) {
-		text = fmt.Sprintf("unknown name %q; an issuer has %s; claims have grant, device, version, extra", e.GetToken().Value, issuerNames)
+		text = fmt.Sprintf("unknown name %q; an issuer has %s; claims have grant, device, version, extra; a key has name, sha256, roles, issuers, kinds; a hub key has kty, crv, kid, x", e.GetToken().Value, issuerNames)
 	}
 	return fmt.Errorf("%s:%d: %s", path, e.GetToken().Position.Line, text)
 }
@@ -191,6 +215,56 @@ func (f *configFile) tokenIssuers() ([]token.Issuer, error) {
 		})
 	}
 	return list, errors.Join(errs...)
+}
+
+// apiKeys returns the API keys as the hub takes them.
+func (f *configFile) apiKeys() ([]api.FixedKey, error) {
+	var list []api.FixedKey
+	for _, c := range f.keys {
+		bad := func(format string, args ...any) error {
+			return fmt.Errorf("%s: key %q: %s", f.path, c.Name, fmt.Sprintf(format, args...))
+		}
+		key := api.FixedKey{KeyRequest: api.KeyRequest{Name: c.Name, Issuers: c.Issuers}}
+		if n, err := hex.Decode(key.Hash[:], []byte(c.SHA256[:min(len(c.SHA256), 2*len(key.Hash))])); err != nil || n != len(key.Hash) || len(c.SHA256) != 2*n {
+			return nil, bad("sha256: want 64 hexadecimal digits, not the key itself: printf %%s KEY | sha256sum")
+		}
+		for _, text := range c.Roles {
+			var role api.Role
+			if err := role.UnmarshalText([]byte(text)); err != nil {
+				return nil, bad("roles: %v", err)
+			}
+			key.Roles = append(key.Roles, role)
+		}
+		for _, text := range c.Kinds {
+			var kind events.Kind
+			if err := kind.UnmarshalText([]byte(text)); err != nil {
+				return nil, bad("kinds: %v", err)
+			}
+			key.Kinds = append(key.Kinds, kind)
+		}
+		list = append(list, key)
+	}
+	if err := api.CheckFixedKeys(list); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path, err)
+	}
+	return list, nil
+}
+
+// publicKeys returns the keys of the other hubs.
+func (f *configFile) publicKeys() ([]events.PublicKey, error) {
+	var list []events.PublicKey
+	for i, c := range f.hubKeys {
+		key := events.PublicKey{KeyType: c.KTY, Curve: c.CRV, KeyID: c.KID}
+		err := key.X.UnmarshalText([]byte(c.X))
+		if err == nil {
+			err = key.Validate()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: hub_keys: number %d: %w", f.path, i+1, err)
+		}
+		list = append(list, key)
+	}
+	return list, nil
 }
 
 // keySet returns the keys as a JWK Set in JSON; nil if they are elsewhere.

@@ -10,11 +10,11 @@ import (
 func TestUnknownNamesAreRefused(t *testing.T) {
 	w := newWorld(t)
 	w.run("", "--bogus").exits(2).says("unknown flag --bogus", "hub --help")
-	w.run("", "--nats", "nats://x").exits(2).says("unknown flag --nats")
+	w.run("", "--natz", "nats://x").exits(2).says("unknown flag --natz")
 	w.run("", "lst").exits(2).says("unexpected argument lst", `Run "hub --help"`)
 	w.run("", "key", "create", "x", "--rol=audit").exits(2).says("--rol", `Run "hub key create --help"`)
 	w.with("REVOCAST_DATTA=x").run("", "config", "check").exits(2).says("REVOCAST_DATTA", "REVOCAST_DATA, ")
-	w.with("REVOCAST_NATS=x").run("", "list").exits(2).says("REVOCAST_NATS")
+	w.with("REVOCAST_NATZ=x").run("", "list").exits(2).says("REVOCAST_NATZ")
 
 	write(t, w.dir+"/hub.yaml", "listen: 127.0.0.1:0\n\nretenton: 30d\n")
 	w.run("", "--config", "hub.yaml").exits(2).says(`hub.yaml:3: unknown name "retenton"`, "retention", "issuers")
@@ -113,6 +113,45 @@ issuers:
 	if strings.Contains(p.err.String()+p.out.String(), secret) {
 		t.Error("the hub prints a secret")
 	}
+}
+
+func TestWhatHubsShareIsChecked(t *testing.T) {
+	w := newWorld(t)
+	const hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+	for text, want := range map[string]string{
+		"nats: nats://a,nats://me:SECRET@b\n":                                      "server number 2 has a user or password",
+		"nats: http://a\n":                                                         "want nats://host:port",
+		"nats-creds: f\n":                                                          "without --nats",
+		"nats: nats://a\nnats-creds: none.creds\n":                                 "none.creds: no such file",
+		"nats: nats://a\nnats-replicas: 7\n":                                       "--nats-replicas 7: want 1 to 5",
+		"nats: nats://a\nnats-tls-ca: none.pem\n":                                  "none.pem: no such file",
+		"signing-key: none.key\n":                                                  "none.key: no such file",
+		"keys:\n  - {name: a, sha256: rvk_SECRET, roles: [audit]}\n":               "sha256: want 64 hexadecimal digits",
+		"keys:\n  - {name: a, sha256: " + hash + ", roles: [root]}\n":              `key "a": roles: want one of`,
+		"keys:\n  - {name: a, sha256: " + hash + "}\n":                             "roles",
+		"keys:\n  - {name: a b, sha256: " + hash + ", roles: [audit]}\n":           "no spaces",
+		"keys:\n  - {name: admin, sha256: " + hash + ", roles: [admin]}\n":         "the hub makes itself",
+		"keys:\n  - {name: a, sha256: " + hash + ", roles: [audit], kinds: [x]}\n": `key "a": kinds`,
+		"keys:\n  - {name: a, secret: SECRET}\n":                                   `unknown name "secret"`,
+		"hub_keys:\n  - {kty: RSA, crv: Ed25519, kid: x, x: y}\n":                  "hub_keys: number 1",
+	} {
+		write(t, w.dir+"/hub.yaml", text)
+		w.run("", "config", "check", "--config", "hub.yaml").exits(2).says(want).keeps("SECRET")
+	}
+	write(t, w.dir+"/own.key", strings.Repeat("A", 43)+"\n")
+	write(t, w.dir+"/hub.yaml", `
+name: hub-1
+nats: nats://127.0.0.1:1,tls://127.0.0.1:2
+nats-replicas: 1
+signing-key: own.key
+keys:
+  - {name: orders, sha256: `+hash+`, roles: [subscribe]}
+hub_keys:
+  - {kty: OKP, crv: Ed25519, kid: kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}
+`)
+	out := w.do("config", "check", "--config", "hub.yaml")
+	mustShow(t, out, "name: hub-1", "nats: nats://127.0.0.1:1,tls://127.0.0.1:2", "nats-replicas: 1", "# API key: orders, which may subscribe",
+		"# key of another hub: kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "# key that signs: ", "printed by the first hub that starts")
 }
 
 func TestAPeriodIsWrittenAsItIsRead(t *testing.T) {

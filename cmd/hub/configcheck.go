@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/revocast/revocast/hub"
 	"github.com/revocast/revocast/internal/token"
 )
 
@@ -74,16 +75,30 @@ func (c configCheckCmd) Run(std streams, line *kong.Context, where *settings) er
 			fmt.Fprintf(w, "    audience: [%s]\n", quoted(conf.Audience))
 		}
 	}
-	fmt.Fprintf(w, "# admin key: %s\n", c.adminKeyFrom(where))
+	for _, k := range cfg.Keys {
+		fmt.Fprintf(w, "# API key: %s, which may %s\n", k.Name, joined(k.Roles, ", "))
+	}
+	for _, k := range cfg.HubKeys {
+		fmt.Fprintf(w, "# key of another hub: %s\n", k.KeyID)
+	}
+	if id := cfg.SigningKey.ID(); id != "" {
+		fmt.Fprintf(w, "# key that signs: %s\n", id)
+	}
+	fmt.Fprintf(w, "# admin key: %s\n", c.adminKeyFrom(where, cfg))
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	return c.retentionEnough(v, cfg.Issuers)
 }
 
-func (c configCheckCmd) adminKeyFrom(where *settings) string {
-	if where.env[adminKeyEnv] != "" {
+func (c configCheckCmd) adminKeyFrom(where *settings, cfg hub.Config) string {
+	switch {
+	case where.env[adminKeyEnv] != "":
 		return "from " + adminKeyEnv
+	case c.NATS != "":
+		return "made and printed by the first hub that starts, unless a key above may do everything"
+	case len(cfg.Keys) > 0:
+		return "made and printed at the first start, unless a key above may do everything"
 	}
 	return "made and printed at the first start"
 }

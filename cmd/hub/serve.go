@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,11 +22,22 @@ import (
 type hubFlags struct {
 	Config    string `setting:"" placeholder:"FILE" help:"A YAML file with the settings below, by the same names, and issuers."`
 	Data      string `setting:"file" default:"./revocast-data" help:"Directory of the log and the keys; it is made if it does not exist."`
+	Name      string `setting:"file" placeholder:"NAME" help:"What other hubs and hub status call this one. Default: the host's name, and some characters that are kept in the directory."`
 	Listen    string `setting:"file" default:"127.0.0.1:8080" help:"Address of the API. Port 0 takes a free one."`
 	OpsListen string `setting:"file" default:"127.0.0.1:9090" help:"Address of /livez, /readyz and /metrics, which ask for no key."`
 	PublicURL string `setting:"file" name:"public-url" placeholder:"URL" help:"By which name the hub signs answers to introspection (their iss). Default: one made of its signing key."`
 	TLSCert   string `setting:"file" name:"tls-cert" placeholder:"FILE" help:"Certificate chain of the API, PEM."`
 	TLSKey    string `setting:"file" name:"tls-key" placeholder:"FILE" help:"Its private key, PEM."`
+	NATS      string `setting:"file" name:"nats" placeholder:"URL,…" help:"Servers of a NATS cluster that has the log, such as nats://a,nats://b. Default: the log is in the directory."`
+	NATSCreds string `setting:"file" name:"nats-creds" placeholder:"FILE" help:"Credentials for it: a user's JWT and seed."`
+	NATSNKey  string `setting:"file" name:"nats-nkey" placeholder:"FILE" help:"Or a user's seed alone."`
+	NATSCA    string `setting:"file" name:"nats-tls-ca" placeholder:"FILE" help:"Authorities that may have signed its certificates, PEM."`
+	NATSCert  string `setting:"file" name:"nats-tls-cert" placeholder:"FILE" help:"The hub's own certificate for it, PEM."`
+	NATSKey   string `setting:"file" name:"nats-tls-key" placeholder:"FILE" help:"Its private key, PEM."`
+	Replicas  int    `setting:"file" name:"nats-replicas" default:"3" help:"How many of its servers have a copy of the log."`
+
+	SigningKey string `setting:"file" name:"signing-key" placeholder:"FILE" help:"The key that signs ticks, if hubs share one. Default: one of this hub's own, kept in the directory."`
+
 	Retention period `setting:"file" default:"90d" help:"How long the log, which is the audit, keeps a record, such as 90d."`
 	Drain     period `setting:"file" default:"5s" help:"Over which time subscribers are sent away when the hub stops."`
 	LogLevel  string `setting:"file" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
@@ -44,6 +57,7 @@ Examples:
     hub
     hub serve --data /var/lib/revocast --listen :8443 --tls-cert tls.crt --tls-key tls.key
     hub serve --config hub.yaml --log-format json
+    hub serve --nats nats://n1,nats://n2,nats://n3 --nats-creds hub.creds
 
 A file:
 
@@ -55,6 +69,12 @@ A file:
         algorithms: [RS256]
         max_token_lifetime: 12h
         audience: [https://hub.example]   # of logout tokens and security events
+    keys:                                 # API keys that every hub has from the start
+      - name: orders
+        sha256: 5d41…                     # printf %s rvk_… | sha256sum
+        roles: [subscribe]
+    hub_keys:                             # of other hubs: their /.well-known/jwks.json
+      - {kty: OKP, crv: Ed25519, kid: …, x: …}
     claims:                               # names of what has no registered claim
       grant: [grant_id, origin_jti, txn]
       extra: [department]`
@@ -113,11 +133,50 @@ func (f hubFlags) hubConfig(where *settings) (hub.Config, *tls.Config, error) {
 		cfg.Issuers, cfg.Claims = issuers, where.file.claims
 		errs = append(errs, err)
 	}
+	errs = append(errs, f.clusterConfig(&cfg, where.file))
 	secure, err := f.tls()
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return cfg, nil, usageError{err}
 	}
 	return cfg, secure, nil
+}
+
+// clusterConfig fills in what hubs that share a log need: where it is, and the
+// keys that they share or know of each other.
+func (f hubFlags) clusterConfig(cfg *hub.Config, file *configFile) error {
+	var errs []error
+	cfg.Name, cfg.Replicas = f.Name, f.Replicas
+	cfg.NATS = hublog.NATS{Creds: f.NATSCreds, NKey: f.NATSNKey, CA: f.NATSCA, Cert: f.NATSCert, Key: f.NATSKey}
+	if f.NATS != "" {
+		cfg.NATS.Servers = strings.Split(f.NATS, ",")
+		if err := cfg.NATS.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("--nats: %w", err))
+		}
+	} else if f.NATSCreds+f.NATSNKey+f.NATSCA+f.NATSCert+f.NATSKey != "" {
+		errs = append(errs, errors.New("--nats-… is set without --nats, which says where the servers are"))
+	}
+	if f.Replicas < 1 || f.Replicas > 5 {
+		errs = append(errs, fmt.Errorf("--nats-replicas %d: want 1 to 5", f.Replicas))
+	}
+	if f.SigningKey != "" {
+		text, err := os.ReadFile(f.SigningKey)
+		if err == nil {
+			if cfg.SigningKey, err = hub.ParseSigningKey(text); err != nil {
+				err = fmt.Errorf("%s: %w", f.SigningKey, err)
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--signing-key: %w", err))
+		}
+	}
+	if file != nil {
+		var err error
+		cfg.Keys, err = file.apiKeys()
+		errs = append(errs, err)
+		cfg.HubKeys, err = file.publicKeys()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (f hubFlags) tls() (*tls.Config, error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -9,10 +10,24 @@ import (
 
 const testSecret = "rvk_0123456789abcdefghijklmnopqrstuv"
 
+// keptIn is a store that keeps the keys in a variable, unless that fails.
+func keptIn(stored *[]byte, fails *error) KeyStore {
+	return func(change func([]byte) ([]byte, error)) error {
+		next, err := change(*stored)
+		if err == nil && fails != nil && string(next) != string(*stored) {
+			err = *fails
+		}
+		if err == nil {
+			*stored = next
+		}
+		return err
+	}
+}
+
 func TestKeyringStart(t *testing.T) {
 	var stored []byte
-	save := func(b []byte) error { stored = b; return nil }
-	k, made, err := NewKeyring(nil, save, "")
+	save := keptIn(&stored, nil)
+	k, made, err := NewKeyring(save, nil, "")
 	if err != nil || !strings.HasPrefix(made, keyPrefix) || len(made) != 47 {
 		t.Fatalf("%q %v", made, err)
 	}
@@ -24,12 +39,12 @@ func TestKeyringStart(t *testing.T) {
 	}
 
 	// The next start makes none.
-	if k, made, err = NewKeyring(stored, save, ""); err != nil || made != "" || len(k.keys) != 1 {
+	if k, made, err = NewKeyring(save, nil, ""); err != nil || made != "" || len(k.keys) != 1 {
 		t.Errorf("%q %v", made, err)
 	}
 	// One that is given replaces it, once.
 	before := stored
-	if k, made, err = NewKeyring(stored, save, testSecret); err != nil || made != "" || len(k.keys) != 1 {
+	if k, made, err = NewKeyring(save, nil, testSecret); err != nil || made != "" || len(k.keys) != 1 {
 		t.Errorf("%q %v", made, err)
 	}
 	if _, ok := k.find(testSecret); !ok {
@@ -39,7 +54,7 @@ func TestKeyringStart(t *testing.T) {
 		t.Error("nothing was stored")
 	}
 	before = stored
-	if _, _, err = NewKeyring(stored, func([]byte) error { return errors.New("unexpected") }, testSecret); err != nil {
+	if _, _, err = NewKeyring(save, nil, testSecret); err != nil {
 		t.Error(err)
 	}
 	if string(before) != string(stored) {
@@ -50,7 +65,7 @@ func TestKeyringStart(t *testing.T) {
 func TestKeyringRefusesSecrets(t *testing.T) {
 	for _, s := range []string{"secret", "rvk_short", "rvk_" + strings.Repeat("x", 31), "rvk_" + strings.Repeat("x", 257),
 		"rvk_" + strings.Repeat("x", 32) + "\n", "rvk_" + strings.Repeat("x", 20) + " " + strings.Repeat("x", 20), "RVK_" + strings.Repeat("x", 40)} {
-		_, _, err := NewKeyring(nil, func([]byte) error { return nil }, s)
+		_, _, err := NewKeyring(keptIn(new([]byte), nil), nil, s)
 		if err == nil {
 			t.Errorf("%q is accepted", s)
 		} else if strings.Contains(err.Error(), s) {
@@ -64,7 +79,12 @@ func TestKeyringRefusesFiles(t *testing.T) {
 	key := `{"id":"key_AAAAAAAAAAAAAAAA","name":"a","roles":["audit"],"created_at":"2026-01-01T00:00:00.000Z","hash":"` + hash + `"}`
 	change := func(old, new string) string { return `{"v":1,"keys":[` + strings.Replace(key, old, new, 1) + `]}` }
 	good := change("", "")
-	if _, _, err := NewKeyring([]byte(good), func([]byte) error { return nil }, ""); err != nil {
+	take := func(text, secret string) error {
+		stored := []byte(text)
+		_, _, err := NewKeyring(keptIn(&stored, nil), nil, secret)
+		return err
+	}
+	if err := take(good, ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{
@@ -77,7 +97,7 @@ func TestKeyringRefusesFiles(t *testing.T) {
 		`{"v":1,"keys":[` + key + "," + strings.Replace(key, `"a"`, `"b"`, 1) + `]}`,
 		`{"v":1,"keys":[` + key + "," + strings.NewReplacer(`"a"`, `"b"`, hash, hashSecret("x").String()).Replace(key) + `]}`,
 	} {
-		if _, _, err := NewKeyring([]byte(bad), func([]byte) error { return nil }, testSecret[:len(testSecret)-1]+"0"); err == nil {
+		if take(bad, testSecret[:len(testSecret)-1]+"0") == nil {
 			t.Errorf("accepted: %s", bad)
 		}
 	}
@@ -86,7 +106,8 @@ func TestKeyringRefusesFiles(t *testing.T) {
 // What can't be stored did not happen.
 func TestKeyringStores(t *testing.T) {
 	var fails error
-	k, secret, err := NewKeyring(nil, func([]byte) error { return fails }, "")
+	var stored []byte
+	k, secret, err := NewKeyring(keptIn(&stored, &fails), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,10 +129,84 @@ func TestKeyringStores(t *testing.T) {
 	if err := k.remove(other.ID); err != nil || k.has(other.ID) {
 		t.Errorf("%v", err)
 	}
-	for i := len(k.list()); i < maxKeys; i++ {
-		k.keys = append(k.keys, ringKey{})
+	full := make([]ringKey, maxKeys)
+	for i := range full {
+		full[i] = KeyRequest{Name: strconv.Itoa(i), Roles: []Role{RoleAudit}}.key(hashSecret(strconv.Itoa(i)), time.Now())
+	}
+	if err := k.change(func([]ringKey) ([]ringKey, error) { return full, nil }); err != nil {
+		t.Fatal(err)
 	}
 	if _, _, err := k.make(KeyRequest{Name: "x", Roles: []Role{RoleAudit}}, time.Now()); err == nil {
 		t.Error("there is no end to them")
+	}
+}
+
+// Keys that are configured are there on every hub, and stay.
+func TestFixedKeys(t *testing.T) {
+	fixed := []FixedKey{
+		{KeyRequest{Name: "orders", Roles: []Role{RoleSubscribe}}, hashSecret("rvk_orders")},
+		{KeyRequest{Name: "ops", Roles: []Role{RoleAdmin}}, hashSecret("rvk_ops")},
+	}
+	var stored []byte
+	k, made, err := NewKeyring(keptIn(&stored, nil), fixed, "")
+	if err != nil || made != "" || stored != nil {
+		t.Fatalf("an admin key was made though there is one: %q, %q, %v", made, stored, err)
+	}
+	key, ok := k.find("rvk_orders")
+	if !ok || key.Name != "orders" || !keyIDPattern.MatchString(key.ID) {
+		t.Errorf("%+v", key)
+	}
+	other, _, err := NewKeyring(keptIn(new([]byte), nil), fixed, "")
+	if again, _ := other.find("rvk_orders"); err != nil || again.ID != key.ID {
+		t.Errorf("another hub calls it %s, %v", again.ID, err)
+	}
+	if err := k.remove(key.ID); !errors.Is(err, errFixed) {
+		t.Errorf("deleted: %v", err)
+	}
+	if _, _, err := k.make(KeyRequest{Name: "orders", Roles: []Role{RoleAudit}}, time.Now()); err == nil {
+		t.Error("its name was given away")
+	}
+	for _, bad := range [][]FixedKey{
+		{fixed[0], fixed[0]}, {{KeyRequest: fixed[0].KeyRequest}}, {{KeyRequest{Name: "admin", Roles: []Role{RoleAdmin}}, fixed[0].Hash}},
+		{{KeyRequest{Name: "a b", Roles: []Role{RoleAdmin}}, fixed[0].Hash}}, {{KeyRequest{Name: "x"}, fixed[0].Hash}},
+	} {
+		if _, _, err := NewKeyring(keptIn(new([]byte), nil), bad, ""); err == nil {
+			t.Errorf("taken: %+v", bad)
+		}
+	}
+}
+
+// Hubs that share a store see what the others do, and never undo it.
+func TestKeyringsShareAStore(t *testing.T) {
+	var stored []byte
+	a, secret, err := NewKeyring(keptIn(&stored, nil), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, made, err := NewKeyring(keptIn(&stored, nil), nil, "")
+	if err != nil || made != "" {
+		t.Fatalf("a second admin key: %q, %v", made, err)
+	}
+	if _, ok := b.find(secret); !ok {
+		t.Error("the other hub's admin key is refused")
+	}
+	one, oneSecret, err := a.make(KeyRequest{Name: "one", Roles: []Role{RoleAudit}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.make(KeyRequest{Name: "two", Roles: []Role{RoleAudit}}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Refresh(); err != nil || len(a.list()) != 3 || len(b.list()) != 3 {
+		t.Errorf("%v, %+v and %+v", err, a.list(), b.list())
+	}
+	if err := b.remove(one.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := a.find(oneSecret); ok {
+		t.Error("a key that was deleted is taken by the other hub")
 	}
 }

@@ -89,7 +89,7 @@ func TestFieldPath(t *testing.T) {
 }
 
 func newRing(t testing.TB) *Keyring {
-	k, _, err := NewKeyring(nil, func([]byte) error { return nil }, "")
+	k, _, err := NewKeyring(keptIn(new([]byte), nil), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,8 +124,13 @@ func (w *world) start() {
 	for w.feed.Ready() != nil { // the first tick is on its way
 		time.Sleep(time.Millisecond)
 	}
-	save := func(b []byte) error { w.ring = slices.Clone(b); return nil }
-	ac.Keys, _, err = api.NewKeyring(w.ring, save, adminKey)
+	ac.Keys, _, err = api.NewKeyring(func(change func([]byte) ([]byte, error)) error {
+		next, err := change(w.ring)
+		if err == nil {
+			w.ring = next
+		}
+		return err
+	}, nil, adminKey)
 	must(err)
 	ac.Feed, ac.Version, ac.HubKeys, ac.Signing = w.feed, "test", []string{signing.ID()}, signing
 	w.server = httptest.NewServer(api.New(ac))

@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -88,30 +87,9 @@ func (a *audience) wake() {
 	a.changed = make(chan struct{})
 }
 
-// Reach says how many of the connected subscribers have applied a record.
-// Streams of readers that don't name themselves, such as curl, don't count.
-type Reach struct {
-	Applied   int `json:"applied"`
-	Connected int `json:"connected"`
-}
-
-// WaitReach waits until every connected subscriber has reported that it
-// applied the record at seq, or until ctx ends, and returns how far it got.
-func (f *Feed) WaitReach(ctx context.Context, seq uint64) Reach {
-	for {
-		reach, changed := f.audience.reach(seq)
-		if reach.Applied == reach.Connected {
-			return reach
-		}
-		select {
-		case <-ctx.Done():
-			return reach
-		case <-changed:
-		}
-	}
-}
-
+// reach is that of this hub alone.
 func (a *audience) reach(seq uint64) (r Reach, changed <-chan struct{}) {
+	r.Hubs = 1
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for l := range a.conns {
@@ -128,6 +106,7 @@ func (a *audience) reach(seq uint64) (r Reach, changed <-chan struct{}) {
 
 // Subscriber describes one open stream.
 type Subscriber struct {
+	Hub        string      `json:"hub"` // to which it is connected
 	Name       string      `json:"name,omitzero"`
 	Actor      string      `json:"actor"`
 	Remote     string      `json:"remote"`
@@ -138,20 +117,24 @@ type Subscriber struct {
 	ReportedAt events.Time `json:"reported_at,omitzero"`
 }
 
-// Subscribers lists the open streams by name.
-func (f *Feed) Subscribers() []Subscriber {
+// ownSubscribers lists the open streams of this hub by name.
+func (f *Feed) ownSubscribers() []Subscriber {
 	head := f.Position().Seq
 	f.audience.mu.Lock()
 	list := make([]Subscriber, 0, len(f.audience.conns))
 	for l := range f.audience.conns {
 		list = append(list, Subscriber{
-			Name: l.name, Actor: l.actor, Remote: l.remote, Since: l.since,
+			Hub: f.cfg.Name, Name: l.name, Actor: l.actor, Remote: l.remote, Since: l.since,
 			State: l.state, Applied: l.applied, Behind: head - min(head, l.applied), ReportedAt: l.reported,
 		})
 	}
 	f.audience.mu.Unlock()
+	sortSubscribers(list)
+	return list
+}
+
+func sortSubscribers(list []Subscriber) {
 	slices.SortFunc(list, func(a, b Subscriber) int {
 		return strings.Compare(a.Name+"\x00"+a.Remote, b.Name+"\x00"+b.Remote)
 	})
-	return list
 }

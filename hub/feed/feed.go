@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,12 @@ import (
 type Config struct {
 	Log  *log.Log          // required; the feed follows it, its owner closes it
 	Keys events.SigningKey // required; signs ticks and report answers
+
+	// Name is what the other hubs of the feed call this one, see log.Log.Tick;
+	// each has its own. Default: the id of Keys.
+	Name string
+	// HubKeys are the keys of the others, which subscribers are told as well.
+	HubKeys []events.PublicKey
 
 	// Issuer says how long the tokens of an issuer live and how far its clock
 	// may be off; false if revocations for it are refused. Nil: every issuer,
@@ -47,6 +54,10 @@ func (c Config) withDefaults() Config {
 		c.Issuer = func(string) (time.Duration, time.Duration, bool) { return DefaultLifetime, DefaultSkew, true }
 	}
 	c.Claims = c.Claims.WithDefaults()
+	c.Name = orDefault(c.Name, c.Keys.ID())
+	own := c.Keys.Public()
+	others := slices.DeleteFunc(slices.Clone(c.HubKeys), func(k events.PublicKey) bool { return k.KeyID == own.KeyID })
+	c.HubKeys = slices.Insert(others, 0, own)
 	c.TickEvery = orDefault(c.TickEvery, time.Second)
 	c.Heartbeat = orDefault(c.Heartbeat, 2*time.Second)
 	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second)
@@ -83,6 +94,7 @@ type Feed struct {
 	audience  *audience
 	snapshots snapshots
 	heads     heads
+	hubs      *log.Hubs // the others on the same log
 
 	mu       sync.Mutex
 	seq      uint64       // guarded by mu: the last record folded
@@ -127,6 +139,13 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 		f.Close()
 		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
 	}
+	// Before the first tick, by which the others learn that there is somebody
+	// to ask.
+	var err error
+	if f.hubs, err = f.log.Join(ctx, f.answer); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
+	}
 	f.running.Go(func() { f.tick(run) })
 	return f, nil
 }
@@ -166,12 +185,26 @@ func (f *Feed) Err() error {
 	}
 }
 
-// Close stops following and ticking, and waits. Streams that are open end
-// with their requests, which are the HTTP server's.
+// Close stops following and ticking, takes leave of the other hubs, and waits.
+// Streams that are open end with their requests, which are the HTTP server's,
+// and which should have ended before.
 func (f *Feed) Close() {
 	f.stop()
 	f.running.Wait()
+	if f.hubs == nil {
+		return
+	}
+	// If it is not heard, the others think for a minute that this hub says
+	// nothing, and say so.
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	if err := f.log.Leave(ctx, f.cfg.Name); err != nil {
+		f.cfg.Logger.Debug("no leave was taken", "err", err)
+	}
+	f.hubs.Close()
 }
+
+const leaveTime = time.Second
 
 // Drain tells every connected subscriber to go elsewhere, spread evenly over
 // a window, so that they don't all arrive there at once. It does not wait.
@@ -220,6 +253,7 @@ func (f *Feed) advance() {
 
 // Status is the feed's own account of its health.
 type Status struct {
+	Hub           string         `json:"hub"`
 	Feed          string         `json:"feed"`
 	Epoch         string         `json:"epoch"`
 	Head          uint64         `json:"head"`
@@ -237,7 +271,7 @@ type Status struct {
 func (f *Feed) Status() Status {
 	f.mu.Lock()
 	s := Status{
-		Feed: f.Name(), Epoch: f.log.Epoch(), Head: f.seq, Chain: f.chain, TickAgeMS: -1,
+		Hub: f.cfg.Name, Feed: f.Name(), Epoch: f.log.Epoch(), Head: f.seq, Chain: f.chain, TickAgeMS: -1,
 		Live: make(map[string]int), Revocations: f.index.live(), StartedAt: events.At(f.openedAt),
 		RetentionSecs: int64(f.log.Retention() / time.Second),
 	}

@@ -104,7 +104,7 @@ func (f *Feed) attach(ctx context.Context, at events.Position) (events.Hello, in
 	return events.Hello{
 		V: 1, Feed: f.Name(), Epoch: epoch, Head: head, Mode: mode,
 		HeartbeatMS: int(f.cfg.Heartbeat / time.Millisecond), Salt: f.salt,
-		Keys: []events.PublicKey{f.cfg.Keys.Public()}, Claims: f.cfg.Claims,
+		Keys: f.cfg.HubKeys, Claims: f.cfg.Claims,
 	}, offset, nil
 }
 

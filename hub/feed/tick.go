@@ -60,7 +60,7 @@ func (f *Feed) tickOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.log.Tick(ctx, f.cfg.Keys.ID(), data); err != nil {
+	if err := f.log.Tick(ctx, f.cfg.Name, data); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	f.mu.Lock()

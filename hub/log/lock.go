@@ -42,6 +42,17 @@ func inPlace(lock *os.File, dir string) error {
 
 var serverName = regexp.MustCompile(`^revocast-[a-z2-7]{26}$`)
 
+// LockDir takes a directory for this process until unlock is called, as the
+// embedded server does with its own. The directory has to be there. It fails at
+// once with ErrLocked if another process has it.
+func LockDir(dir string) (unlock func(), err error) {
+	f, _, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
 // lockDir takes the directory for this process until the file is closed. The
 // lock is the operating system's and ends with the process; the file stays,
 // because deleting it would let two processes lock two files of that name.

@@ -23,10 +23,20 @@ var hubName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // Tick stores a payload, at most 60 KiB, in place of the hub's last one, and
 // returns once that is acknowledged. It proves that writes are stored: the
 // companion stream is on the same disk, or in the same cluster, as the log.
-// hubID is 1 to 64 of A-Z, a-z, 0-9, "-" and "_".
-func (l *Log) Tick(ctx context.Context, hubID string, payload []byte) error {
-	if !hubName.MatchString(hubID) {
-		return fmt.Errorf("tick: hub id %q: want 1 to 64 of A-Z, a-z, 0-9, - and _", hubID)
+// The hub's name is 1 to 64 of A-Z, a-z, 0-9, "-" and "_", and no other hub's.
+func (l *Log) Tick(ctx context.Context, hub string, payload []byte) error {
+	return l.tick(ctx, hub, payload, nats.Header{})
+}
+
+// Leave is the last tick: it tells the other hubs that this one has no
+// subscribers any more.
+func (l *Log) Leave(ctx context.Context, hub string) error {
+	return l.tick(ctx, hub, nil, nats.Header{headerLeft: {"1"}})
+}
+
+func (l *Log) tick(ctx context.Context, hub string, payload []byte, header nats.Header) error {
+	if !hubName.MatchString(hub) {
+		return fmt.Errorf("tick: hub %q: want 1 to 64 of A-Z, a-z, 0-9, - and _", hub)
 	}
 	if l.ctx.Err() != nil {
 		return context.Cause(l.ctx)
@@ -34,14 +44,14 @@ func (l *Log) Tick(ctx context.Context, hubID string, payload []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.AppendTimeout)
 	defer cancel()
 	seq, chain := l.Followed()
+	header[jetstream.ExpectedStreamHeader] = []string{ticksName(l.cfg.Feed)}
+	header[headerRun] = []string{l.run}
+	header[headerSeq] = []string{strconv.FormatUint(seq, 10)}
+	header[headerBefore] = []string{chain.String()}
 	_, err := l.js.PublishMsg(ctx, &nats.Msg{
-		Subject: strings.TrimSuffix(tickSubjects(l.cfg.Feed), "*") + hubID,
-		Header: nats.Header{
-			jetstream.ExpectedStreamHeader: {ticksName(l.cfg.Feed)},
-			headerSeq:                      {strconv.FormatUint(seq, 10)},
-			headerBefore:                   {chain.String()},
-		},
-		Data: payload,
+		Subject: strings.TrimSuffix(tickSubjects(l.cfg.Feed), "*") + hub,
+		Header:  header,
+		Data:    payload,
 	})
 	if err != nil {
 		return fmt.Errorf("tick: %w", err)
