@@ -15,12 +15,9 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"go.uber.org/goleak"
 
 	"github.com/revocast/revocast/hub"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	adminKey = "rvk_the-admin-key-of-the-tests-0123456789"
@@ -62,6 +59,12 @@ func (w *world) start(secure *tls.Config) {
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.serve(h, secure)
+}
+
+// serve serves a hub that is open.
+func (w *world) serve(h *hub.Hub, secure *tls.Config) {
+	w.Helper()
 	w.hub = h
 	api, ops := w.listen(), w.listen()
 	w.url, w.ops = "http://"+api.Addr().String(), "http://"+ops.Addr().String()

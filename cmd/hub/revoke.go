@@ -231,6 +231,9 @@ func (c revokeCmd) print(std streams, target events.Target, made api.RevokeAnswe
 	if err := t.flush(); err != nil {
 		return err
 	}
+	if made.Reach != nil && len(made.Reach.Silent) > 0 {
+		std.note("hub %s did not answer: those who are connected to it are not counted; without news from it, they stop being fresh, and know it.", strings.Join(made.Reach.Silent, ", "))
+	}
 	if made.Reach != nil && made.Reach.Applied < made.Reach.Connected {
 		std.note("the others have not said so within %v; hub status shows which. One that hears nothing new stops being fresh, and knows it.", c.WaitTimeout)
 	}

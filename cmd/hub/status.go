@@ -61,20 +61,44 @@ func (c statusCmd) Run(ctx context.Context, std streams) error {
 	if s.Draining {
 		state = "is about to stop"
 	}
-	t.row("hub", fmt.Sprintf("%s %s, version %s, up %s", c.Hub, state, s.Version, ago(time.Duration(s.UptimeSecs)*time.Second)))
+	t.row("hub", fmt.Sprintf("%s at %s %s, version %s, up %s", s.Hub, c.Hub, state, s.Version, ago(time.Duration(s.UptimeSecs)*time.Second)))
 	t.row("feed", fmt.Sprintf("%s, epoch %s", s.Feed, s.Epoch))
 	t.row("head", s.Head)
 	t.row("tick", tickText(s.TickAgeMS))
 	t.row("live", liveText(s))
 	t.row("retention", period(time.Duration(s.RetentionSecs)*time.Second))
-	t.row("subscribers", s.Subscribers)
-	if err := t.flush(); err != nil || len(subs.Subscribers) == 0 {
+	t.row("subscribers", len(subs.Subscribers))
+	if err := t.flush(); err != nil {
 		return err
 	}
+	if len(s.Hubs) > 1 {
+		fmt.Fprintln(std.out)
+		t = newTable(std.out, "HUB", "HEAD", "TICK", "SUBSCRIBERS", "STATE")
+		for _, h := range s.Hubs {
+			if h.Silent {
+				t.row(h.Hub, "?", "?", "?", "DOES NOT ANSWER")
+				continue
+			}
+			state := "takes requests"
+			if h.Draining {
+				state = "is about to stop"
+			}
+			t.row(h.Hub, h.Head, tickText(h.TickAgeMS), h.Subscribers, state)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if len(subs.Silent) > 0 {
+		fmt.Fprintf(std.out, "\nThe subscribers of %s are not known: it does not answer.\n", strings.Join(subs.Silent, ", "))
+	}
+	if len(subs.Subscribers) == 0 {
+		return nil
+	}
 	fmt.Fprintln(std.out)
-	t = newTable(std.out, "SUBSCRIBER", "STATE", "APPLIED", "BEHIND", "REPORTED", "CONNECTED", "FROM", "KEY")
+	t = newTable(std.out, "SUBSCRIBER", "HUB", "STATE", "APPLIED", "BEHIND", "REPORTED", "CONNECTED", "FROM", "KEY")
 	for _, sub := range subs.Subscribers {
-		t.row(sub.Name, sub.State, sub.Applied, sub.Behind, when(sub.ReportedAt), when(sub.Since), sub.Remote, sub.Actor)
+		t.row(sub.Name, sub.Hub, sub.State, sub.Applied, sub.Behind, when(sub.ReportedAt), when(sub.Since), sub.Remote, sub.Actor)
 	}
 	return t.flush()
 }

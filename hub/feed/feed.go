@@ -221,6 +221,10 @@ func (f *Feed) Draining() <-chan struct{} { return f.drain }
 // Name is the feed's name.
 func (f *Feed) Name() string { return f.log.Feed() }
 
+// HubKeys are the keys that may sign for the hubs of the feed, this one's
+// first, as every hello names them.
+func (f *Feed) HubKeys() []events.PublicKey { return slices.Clone(f.cfg.HubKeys) }
+
 // Position is where the fold is.
 func (f *Feed) Position() events.Position {
 	f.mu.Lock()

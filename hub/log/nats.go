@@ -231,6 +231,8 @@ func passes(err error) bool {
 		switch answer.ErrorCode {
 		case codeNoPeers:
 			return true
+		case jetstream.JSErrCodeStreamNotFound:
+			return true // another hub is making it
 		case jetstream.JSErrCodeJetStreamNotEnabledForAccount, codeNoReplicas:
 			return false
 		}
@@ -239,7 +241,7 @@ func passes(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrDisconnected) ||
 		errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrReconnectBufExceeded) ||
-		errors.Is(err, errNoLease)
+		errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, errNoLease)
 }
 
 const (

@@ -63,7 +63,14 @@ func (l *Log) OpenShared(ctx context.Context, name string) (*Shared, error) {
 		case have.TTL != 0:
 			err = fmt.Errorf("bucket %s: max_age is %v, want none", want.Bucket, have.TTL)
 		}
-		return false, err
+		if err != nil {
+			return false, err
+		}
+		// A bucket that was just made can't be read yet.
+		if _, err = s.kv.Get(try, sharedKey); errors.Is(err, jetstream.ErrKeyNotFound) {
+			err = nil
+		}
+		return passes(err), err
 	}
 	if err := patiently(ctx, l.cfg.Logger, "waiting for JetStream", open); err != nil {
 		return nil, fmt.Errorf("log: shared value: %w", err)
@@ -129,6 +136,8 @@ func (s *Shared) read(ctx context.Context) (value []byte, revision uint64, err e
 		entry, err := s.kv.Get(ctx, sharedKey)
 		switch {
 		case errors.Is(err, jetstream.ErrKeyNotFound):
+		case err != nil && passes(err) && sleep(ctx, readPause) == nil:
+			continue
 		case err != nil:
 			return nil, 0, fmt.Errorf("%w: read the shared value: %w", ErrUnavailable, err)
 		default:

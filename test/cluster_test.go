@@ -1,0 +1,200 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/hub"
+	"github.com/revocast/revocast/hub/log"
+	"github.com/revocast/revocast/internal/natstest"
+	"github.com/revocast/revocast/subscriber"
+)
+
+// clusterWorld is three NATS servers, hubs on them, all in this process, and
+// subscribers that know all hubs.
+type clusterWorld struct {
+	*testing.T
+	nats *natstest.Cluster
+	hubs []*clusterHub
+}
+
+// clusterHub is a hub that can be stopped and started at its address.
+type clusterHub struct {
+	cfg    hub.Config
+	addr   string
+	stop   context.CancelFunc
+	served chan error
+	hub    *hub.Hub
+}
+
+func newClusterWorld(t *testing.T, hubs int) *clusterWorld {
+	t.Helper()
+	c, err := natstest.Start(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Shutdown)
+	w := &clusterWorld{T: t, nats: c}
+	for i := range hubs {
+		h := &clusterHub{addr: freeAddr(t), cfg: hub.Config{
+			DataDir: t.TempDir(), Name: fmt.Sprint("hub-", i), NATS: log.NATS{Servers: c.URLs()}, AdminKey: adminKey,
+			DrainWindow: time.Second, Logger: slog.New(slog.DiscardHandler),
+		}}
+		w.hubs = append(w.hubs, h)
+		w.start(h)
+	}
+	t.Cleanup(func() {
+		for _, h := range w.hubs {
+			w.end(h)
+		}
+	})
+	return w
+}
+
+func (w *clusterWorld) start(h *clusterHub) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), natstest.Patience)
+	defer cancel()
+	var err error
+	if h.hub, err = hub.Open(ctx, h.cfg); err != nil {
+		w.Fatal(err)
+	}
+	l, err := net.Listen("tcp", h.addr)
+	if err != nil {
+		w.Fatal(err)
+	}
+	run, stop := context.WithCancel(context.Background())
+	h.stop, h.served = stop, make(chan error, 1)
+	go func() { h.served <- h.hub.Serve(run, l, nil, nil) }()
+	w.until("the hub is ready", func() bool { return h.hub.Ready() == nil })
+}
+
+func (w *clusterWorld) end(h *clusterHub) {
+	w.Helper()
+	if h.stop == nil {
+		return
+	}
+	h.stop()
+	if err := <-h.served; err != nil {
+		w.Error(err)
+	}
+	h.stop = nil
+}
+
+func (w *clusterWorld) until(what string, ok func() bool) {
+	w.Helper()
+	for end := time.Now().Add(natstest.Patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.Fatalf("not within %v: %s", natstest.Patience, what)
+		}
+	}
+}
+
+// revoke revokes a jti at any hub, as often as it takes to be acknowledged.
+func (w *clusterWorld) revoke(jti string) {
+	w.Helper()
+	for end := time.Now().Add(natstest.Patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for _, h := range w.hubs {
+			req, err := http.NewRequest("POST", "http://"+h.addr+"/v1/revocations", strings.NewReader(order(events.KindToken, jti)))
+			if err != nil {
+				w.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+adminKey)
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Idempotency-Key", jti)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				continue
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusCreated {
+				return
+			}
+		}
+	}
+	w.Errorf("%s was never acknowledged", jti)
+}
+
+// Hubs that share a log are restarted one by one while revocations are made:
+// each one is enforced in time by every subscriber, or that one is not fresh;
+// and nobody needs a snapshot, because the other hub has the records, and so
+// has the one that has just started.
+func TestHubsAreRestartedOneByOne(t *testing.T) {
+	w := newClusterWorld(t, 2)
+	urls := []string{"http://" + w.hubs[0].addr, "http://" + w.hubs[1].addr}
+	var subs []*subscriber.Subscriber
+	for i := range 8 {
+		s, err := subscriber.New(subscriber.Config{
+			Hubs: []string{urls[i%2], urls[1-i%2]}, Credential: adminKey, Name: fmt.Sprint("sub-", i),
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		subs = append(subs, s)
+	}
+	w.revoke("first")
+	for _, s := range subs {
+		w.until("a subscriber is ready", s.Ready)
+	}
+
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	var acknowledged []string // by the goroutine below, and after it has ended
+	load.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			jti := fmt.Sprint("t-", n)
+			w.revoke(jti)
+			acknowledged = append(acknowledged, jti)
+			load.Go(func() {
+				time.Sleep(subscriber.DefaultMaxStaleness) // this is the promise
+				for i, s := range subs {
+					// In this order: what is fresh afterwards was fresh before.
+					v := revokedIn(s, jti)
+					if state := s.Status().State; v.Outcome != subscriber.Revoked && state == subscriber.Fresh {
+						t.Errorf("%s was acknowledged %v ago, and sub-%d does not have it and calls itself fresh", jti, subscriber.DefaultMaxStaleness, i)
+					}
+				}
+			})
+		}
+	})
+	for _, h := range w.hubs {
+		w.end(h)
+		w.until("everybody is with the other hub", func() bool {
+			for _, s := range subs {
+				if st := s.Status(); st.Hub == "http://"+h.addr || st.State != subscriber.Fresh {
+					return false
+				}
+			}
+			return true
+		})
+		w.start(h)
+	}
+	close(stop)
+	load.Wait()
+	for i, s := range subs {
+		for _, jti := range acknowledged {
+			w.until(jti+" is enforced", func() bool { return revokedIn(s, jti).Outcome == subscriber.Revoked })
+		}
+		if st := s.Status(); len(st.Resyncs) > 0 || len(st.Invalid) > 0 || st.Sessions["bye"] == 0 {
+			t.Errorf("sub-%d: %+v", i, st)
+		}
+	}
+	t.Logf("%d revocations", len(acknowledged))
+}
