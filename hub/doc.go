@@ -1,5 +1,5 @@
-// Package hub puts a hub together: the embedded log, the feed that follows
-// it, and the HTTP interface, in one process with one data directory.
+// Package hub puts a hub together: the log, embedded or on NATS, the feed that
+// follows it, and the HTTP interface, in one process with one data directory.
 //
 //	h, err := hub.Open(ctx, hub.Config{DataDir: "revocast-data"})
 //	if key := h.NewAdminKey(); key != "" { … show it, once … }
@@ -10,11 +10,15 @@
 //	log/         the embedded log: all revocations and their audit
 //	keys.json    the API keys, as hashes
 //	signing.key  the seed of the key that signs ticks and report answers
+//	name         what other hubs call this one, if it was not given a name
 //
 // It belongs to one process at a time. Without log/ nothing is revoked any
 // more, and subscribers keep what they have. Without keys.json a new admin
 // key is made. Without signing.key a new one is made, and subscribers learn it
 // when they connect the next time.
+//
+// With Config.NATS the log and the API keys are on the cluster, where other
+// hubs share them; of what remains, nothing is missed if it is lost.
 //
 // # The end
 //

@@ -1,7 +1,9 @@
 package test
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -125,6 +127,34 @@ func (w *clusterWorld) revoke(jti string) {
 	w.Errorf("%s was never acknowledged", jti)
 }
 
+// hello is how a hub answers who has come to a position.
+func (w *clusterWorld) hello(h *clusterHub, at string) (hello events.Hello) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), natstest.Patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+h.addr+"/v1/feed", nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	req.Header.Set("Last-Event-ID", at)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if err := json.Unmarshal([]byte(data), &hello); err != nil {
+				w.Fatal(err)
+			}
+			return hello
+		}
+	}
+	w.Fatal("no hello")
+	return hello
+}
+
 // Hubs that share a log are restarted one by one while revocations are made:
 // each one is enforced in time by every subscriber, or that one is not fresh;
 // and nobody needs a snapshot, because the other hub has the records, and so
@@ -185,6 +215,11 @@ func TestHubsAreRestartedOneByOne(t *testing.T) {
 			return true
 		})
 		w.start(h)
+		// It has what came before it started, for those who are behind.
+		epoch, _, _ := strings.Cut(subs[0].Status().Position, ":")
+		if hello := w.hello(h, epoch+":1"); hello.Mode != events.ModeDelta {
+			t.Errorf("a hub that has just started answers %+v to who has one record", hello)
+		}
 	}
 	close(stop)
 	load.Wait()
