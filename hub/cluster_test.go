@@ -211,21 +211,22 @@ func TestKeysAreSharedByHubs(t *testing.T) {
 	hubs := newHubs(t, "one", "two")
 	a, b := hubs[0], hubs[1]
 	key := must[api.NewKey](a, "POST", "/v1/keys", `{"name":"auditor","roles":["audit"]}`, 201)
-	use := func(w *world) int {
+	// A key that is refused often is answered with 429, not 401, in the end.
+	takes := func(w *world) bool {
 		status, _ := w.send("GET", w.url+"/v1/status", "", key.Secret)
-		return status
+		return status == 200
 	}
-	if use(a) != 200 {
+	if !takes(a) {
 		t.Error("the hub that made a key does not take it")
 	}
-	b.until("the other takes it", func() bool { return use(b) == 200 })
+	b.until("the other takes it", func() bool { return takes(b) })
 	if status, body := b.ask("DELETE", "/v1/keys/"+key.ID, ""); status != 204 {
 		t.Fatal(status, body)
 	}
-	if use(b) != 401 {
+	if takes(b) {
 		t.Error("the hub that deleted a key takes it")
 	}
-	a.until("the other refuses it", func() bool { return use(a) == 401 })
+	a.until("the other refuses it", func() bool { return !takes(a) })
 	for _, w := range hubs {
 		if strings.Contains(w.log.String(), key.Secret) {
 			t.Error("a key is in the log")

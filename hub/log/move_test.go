@@ -115,7 +115,9 @@ func TestAnEmbeddedLogMovesToACluster(t *testing.T) {
 		}
 	}
 	// It goes on where it was.
-	if cw.insist(moved, "after"); len(moved.where("after")) != 1 || moved.where("after")[0] != uint64(len(was)+1) {
+	cw.insist(moved, "after")
+	moved.catchUp()
+	if len(moved.where("after")) != 1 || moved.where("after")[0] != uint64(len(was)+1) {
 		t.Errorf("after the move: %v", moved.where("after"))
 	}
 }
