@@ -630,8 +630,13 @@ func TestPhantomWhileStale(t *testing.T) {
 	e.revokeHandle("dead")
 	eventually(t, "good while it is fresh", func() bool { return e.get("good") == 200 })
 	e.mustReach()
+	// What the policy ends are guards, and not what is remembered.
+	guarded, _ := e.guard(claims("other", ""))
 	e.hub.with(func() { e.hub.noTicks = true })
 	e.mustBecome(Expired)
+	if err := mustEnd(t, guarded); err != ErrStale {
+		t.Errorf("cause %v", err)
+	}
 	inside := e.handler
 	for name, c := range map[string]struct {
 		opts   []Option

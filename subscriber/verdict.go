@@ -112,17 +112,22 @@ type hit struct {
 	lineage int
 }
 
-// match looks the token up in everything that is held. It fills h in only if
-// it returns true.
+// match looks the token up in everything that is held. It fills h, which is
+// zero before, in only if it returns true.
 func (v *view) match(t *Token, now moment, h *hit) bool {
 	if v.held == nil {
 		return false
 	}
 	ring := t.keysIn(v.held)
 	if got, ok := v.held.sets[0].set.Match(&ring.first, horizon(now)); ok {
-		*h = hit{got, 0}
+		h.Verdict = got
 		return true
 	}
+	return len(ring.rest) > 0 && v.matchRest(ring, now, h)
+}
+
+// matchRest is apart so that match stays small: most tokens have no rest.
+func (v *view) matchRest(ring *keyring, now moment, h *hit) bool {
 	for i := range ring.rest {
 		r := &ring.rest[i]
 		if got, ok := v.held.sets[r.set].set.Match(&r.keys, horizon(now)); ok {
