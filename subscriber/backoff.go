@@ -1,7 +1,9 @@
 package subscriber
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -21,24 +23,26 @@ func backoff(first, most time.Duration, failures int, random float64) time.Durat
 	return time.Duration(random * float64(bound))
 }
 
-// hubTimes is when each hub may be tried again.
-type hubTimes []time.Duration
+// hubTimes is when a hub may be tried again, for those that have said so.
+type hubTimes map[string]time.Duration
 
 // next picks the hub to try: the first after the last one that may be tried
-// at a time, else the one that may be tried first. wait is how long it is
-// until then.
-func (h hubTimes) next(last int, now time.Duration) (hub int, wait time.Duration) {
-	hub = -1
-	for i := 1; i <= len(h); i++ {
-		n := (last + i) % len(h)
-		if h[n] <= now {
+// at a time, else the one that may be tried first; "" if there are no hubs.
+// wait is how long it is until then. What has passed is forgotten.
+func (h hubTimes) next(hubs []string, last string, now time.Duration) (hub string, wait time.Duration) {
+	maps.DeleteFunc(h, func(_ string, at time.Duration) bool { return at <= now })
+	begin := slices.Index(hubs, last) + 1 // with the first, if the last is gone
+	for i := range hubs {
+		n := hubs[(begin+i)%len(hubs)]
+		at, later := h[n]
+		if !later {
 			return n, 0
 		}
-		if hub < 0 || h[n] < h[hub] {
-			hub = n
+		if hub == "" || at-now < wait {
+			hub, wait = n, at-now
 		}
 	}
-	return hub, h[hub] - now
+	return hub, wait
 }
 
 // maxRetryAfter bounds what a hub, or whatever answers in its place, may ask.

@@ -22,9 +22,9 @@ import (
 // terms.
 type Issuer = token.Issuer
 
-// Config is what New needs. Hubs and a credential are required, Issuers too
-// for Authenticate and Protect; the zero value of everything else is a good
-// default. New copies what it keeps.
+// Config is what New needs. Hubs and a credential are required, or a Transport
+// in their place; Issuers too for Authenticate and Protect. The zero value of
+// everything else is a good default. New copies what it keeps.
 type Config struct {
 	// Hubs are the base URLs of the hubs of one feed, such as
 	// "https://hub-1.example". One is followed at a time; they are tried in
@@ -36,6 +36,11 @@ type Config struct {
 	// called on goroutines of the subscriber and may block until ctx ends.
 	Credential     string
 	CredentialFunc func(ctx context.Context) (string, error)
+
+	// Transport, if not nil, is another way to the hubs than HTTP, and takes
+	// the place of Hubs and Credential. It stays the caller's, who closes it
+	// after the subscriber.
+	Transport Transport
 
 	// Name is what people call this subscriber when they look at who is
 	// connected. 1 to 128 bytes. Default: host name, process and a few random
@@ -52,7 +57,8 @@ type Config struct {
 	Claims events.ClaimNames
 
 	// HubKeys are the only keys that may sign for the hubs. If empty, the keys
-	// in a hub's hello are believed, because TLS vouches for the hub.
+	// in a hub's hello are believed, because TLS, or the Transport, vouches for
+	// the hub.
 	HubKeys []events.PublicKey
 
 	// MaxStaleness is how old the proof may be that the set is complete. A
@@ -95,9 +101,9 @@ type Config struct {
 	// all the same.
 	Details int
 
-	// Transport is used to reach the hubs and the issuers' key sets; nil is
+	// HTTPTransport is used to reach the hubs and the issuers' key sets; nil is
 	// one that uses the proxy of the environment. It is cloned.
-	Transport *http.Transport
+	HTTPTransport *http.Transport
 
 	// Logger is told what an operator should know, never a token or a
 	// credential. Default: slog.Default().
@@ -162,7 +168,10 @@ func (c Config) checked() (Config, error) {
 	}
 
 	c.Hubs = slices.Clone(c.Hubs)
-	if len(c.Hubs) == 0 {
+	switch {
+	case c.Transport != nil && len(c.Hubs) > 0:
+		bad("Hubs", "can't be given together with Transport")
+	case c.Transport == nil && len(c.Hubs) == 0:
 		bad("Hubs", "is empty")
 	}
 	for i, hub := range c.Hubs {
@@ -174,6 +183,10 @@ func (c Config) checked() (Config, error) {
 	}
 
 	switch {
+	case c.Transport != nil:
+		if c.Credential != "" || c.CredentialFunc != nil {
+			bad("Credential", "can't be given together with Transport")
+		}
 	case c.Credential == "" && c.CredentialFunc == nil:
 		bad("Credential", "is empty, and CredentialFunc is nil")
 	case c.Credential != "" && c.CredentialFunc != nil:

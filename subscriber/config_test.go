@@ -73,18 +73,22 @@ func TestNextHub(t *testing.T) {
 	s := time.Second
 	for _, c := range []struct {
 		times hubTimes
-		last  int
-		hub   int
+		hubs  string
+		last  string
+		hub   string
 		wait  time.Duration
 	}{
-		{hubTimes{0}, 0, 0, 0},
-		{hubTimes{20 * s}, 0, 0, 10 * s},
-		{hubTimes{0, 0, 0}, 1, 2, 0},
-		{hubTimes{0, 0, 20 * s}, 1, 0, 0},
-		{hubTimes{30 * s, 20 * s, 25 * s}, 1, 1, 10 * s},
+		{hubTimes{}, "a", "a", "a", 0},
+		{hubTimes{"a": 20 * s}, "a", "a", "a", 10 * s},
+		{hubTimes{}, "a b c", "b", "c", 0},
+		{hubTimes{"c": 20 * s}, "a b c", "b", "a", 0},
+		{hubTimes{"c": 10 * s}, "a b c", "b", "c", 0},
+		{hubTimes{"a": 30 * s, "b": 20 * s, "c": 25 * s}, "a b c", "b", "b", 10 * s},
+		{hubTimes{"a": 20 * s}, "b c", "a", "b", 0}, // the last is gone
+		{hubTimes{"a": 20 * s}, "", "a", "", 0},
 	} {
-		if hub, wait := c.times.next(c.last, 10*s); hub != c.hub || wait != c.wait {
-			t.Errorf("%v after %d: %d in %v, want %d in %v", c.times, c.last, hub, wait, c.hub, c.wait)
+		if hub, wait := c.times.next(strings.Fields(c.hubs), c.last, 10*s); hub != c.hub || wait != c.wait {
+			t.Errorf("%v of %s after %s: %s in %v, want %s in %v", c.times, c.hubs, c.last, hub, wait, c.hub, c.wait)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (c slowConn) Read(p []byte) (int, error) {
 }
 
 func (s *slowNet) use(_ *world, c *Config) {
-	c.Transport = &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	c.HTTPTransport = &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := s.dialing.DialContext(ctx, network, addr)
 		return slowConn{conn, s}, err
 	}}

@@ -79,10 +79,13 @@ func disputes(reason, format string, args ...any) *frameError {
 // set is the set of the feed. There must be one.
 func (r *replica) set() *events.LiveSet { return r.held.sets[0].set }
 
-// resumeAt is the position to ask the records after, if there is one that can
-// be relied on.
-func (r *replica) resumeAt() (events.Position, bool) {
-	return r.pos, r.held != nil && r.trouble&disputed == 0
+// resumeAt is the position to ask the records after; zero if there is none that
+// can be relied on.
+func (r *replica) resumeAt() events.Position {
+	if r.held == nil || r.trouble&disputed != 0 {
+		return events.Position{}
+	}
+	return r.pos
 }
 
 // hello begins a session. It reports whether a snapshot is needed before

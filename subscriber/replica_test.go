@@ -121,10 +121,10 @@ func TestReplica(t *testing.T) {
 			return &events.Snapshot{SnapshotHeader: events.SnapshotHeader{Feed: "f", Epoch: epoch(), Seq: head(), Chain: chainAt(head()), Salt: salt}, Set: fold(head())}
 		}
 		connect := func(t *rapid.T) {
-			pos, resume := r.resumeAt()
+			pos := r.resumeAt()
 			h := &events.Hello{V: 1, Feed: "f", Epoch: epoch(), Head: head(), Mode: events.ModeDelta, Salt: salt, Keys: []events.PublicKey{key.Public()}}
 			sent, asked = 0, nil
-			if resume {
+			if pos != (events.Position{}) {
 				sent = pos.Seq
 				if pos.Epoch != epoch() || pos.Seq > head() {
 					h.Mode = events.ModeReset

@@ -58,7 +58,7 @@ func (s *Subscriber) reportOnce(ctx context.Context, hub string) error {
 
 	v, sent := s.view.Load(), s.clock.now()
 	nonce := rand.Text()
-	body, err := json.Marshal(events.Report{
+	answer, err := s.transport.Report(ctx, hub, events.Report{
 		Subscriber: s.config.Name,
 		Epoch:      v.position.Epoch,
 		Applied:    v.position.Seq,
@@ -67,27 +67,6 @@ func (s *Subscriber) reportOnce(ctx context.Context, hub string) error {
 	})
 	if err != nil {
 		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, hub+"/v1/feed/report", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	client := &http.Client{Transport: s.hubs, CheckRedirect: noRedirect}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if err := checkStatus(resp); err != nil {
-		return err
-	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return err
-	}
-	if len(answer) > maxAnswer {
-		return fmt.Errorf("an answer of more than %d bytes", maxAnswer)
 	}
 	var ferr *frameError
 	s.change(func(r *replica, now moment) { ferr = r.proveAnswer(answer, nonce, sent, now) })
@@ -98,5 +77,31 @@ func (s *Subscriber) reportOnce(ctx context.Context, hub string) error {
 	return nil
 }
 
-// maxAnswer bounds an answer to a report, in bytes.
-const maxAnswer = 16 << 10
+// Report implements Transport.
+func (h *hubClient) Report(ctx context.Context, hub string, report events.Report) ([]byte, error) {
+	body, err := json.Marshal(report)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, hub+"/v1/feed/report", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := (&http.Client{Transport: h, CheckRedirect: noRedirect}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if err := checkStatus(resp); err != nil {
+		return nil, err
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(answer) > MaxAnswer {
+		return nil, fmt.Errorf("an answer of more than %d bytes", MaxAnswer)
+	}
+	return answer, nil
+}

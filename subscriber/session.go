@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/r3labs/sse/v2"
 
 	"github.com/revocast/revocast/events"
 )
 
-// session follows one hub from a hello until something ends it. Its fields
-// belong to the goroutine that runs it.
+// session follows one hub from a hello until something ends it. It is the
+// Receiver of a stream; but for Alive, its fields belong to the goroutine that
+// runs it.
 type session struct {
 	sub    *Subscriber
 	hub    string
@@ -52,10 +52,10 @@ func (s *Subscriber) follow(ctx context.Context, hub string) ending {
 
 	s.mu.Lock()
 	s.drop = cancel
-	after, resume := s.replica.resumeAt()
+	from := Start{Subscriber: s.config.Name, After: s.replica.resumeAt()}
 	s.mu.Unlock()
 
-	err := s.hubs.stream(ctx, hub, after, resume, alive, se.handle)
+	err := s.transport.Follow(ctx, hub, from, se)
 	cause := context.Cause(ctx)
 	cancel(err)
 	se.reports.Wait()
@@ -94,14 +94,18 @@ func (se *session) fail(err *frameError) {
 	se.end(ending{err: err})
 }
 
-func (se *session) handle(e *sse.Event) {
+// Alive implements Receiver.
+func (se *session) Alive() { se.alive.alive() }
+
+// Event implements Receiver.
+func (se *session) Event(e Event) {
 	if se.over || se.ctx.Err() != nil {
 		return
 	}
-	name := string(e.Event)
+	name := e.Name
 	switch {
 	case se.hello == nil && name == events.EventHello:
-		se.greet(e.Data)
+		se.greet(e)
 	case name == events.EventHello:
 		se.fail(wrong("hello", "a second one"))
 	case name == eventBye:
@@ -113,15 +117,15 @@ func (se *session) handle(e *sse.Event) {
 	case name == events.EventRecord:
 		se.record(e)
 	default:
-		se.tick(e.Data)
+		se.tick(e)
 	}
 }
 
-func (se *session) greet(data []byte) {
+func (se *session) greet(e Event) {
 	s := se.sub
 	var h events.Hello
-	if err := json.Unmarshal(data, &h); err != nil {
-		if !se.alive.ended.Load() {
+	if err := json.Unmarshal(e.Data, &h); err != nil {
+		if !e.Cut {
 			se.fail(wrong("hello", "%v", err))
 		}
 		return
@@ -162,11 +166,7 @@ func (se *session) resync(union bool) {
 	}
 	se.end(ending{})
 
-	ctx, cancel := context.WithCancelCause(s.ctx)
-	defer cancel(nil)
-	alive := newWatchdog(s.tuning.idle, cancel)
-	defer alive.stop()
-	snap, err := s.hubs.fetch(ctx, se.hub, s.config.snapshotLimit(), alive)
+	snap, err := s.fetch(s.ctx, se.hub)
 	var ferr *frameError
 	if err == nil {
 		s.change(func(r *replica, now moment) { ferr = r.install(snap, se.hello, union, now) })
@@ -190,12 +190,12 @@ func (se *session) resync(union bool) {
 	se.ending.again = true
 }
 
-func (se *session) record(e *sse.Event) {
+func (se *session) record(e Event) {
 	s := se.sub
 	var part events.FeedPart
 	var applied bool
 	var err *frameError
-	s.change(func(r *replica, now moment) { part, applied, err = r.record(e.Data, string(e.ID), now) })
+	s.change(func(r *replica, now moment) { part, applied, err = r.record(e.Data, e.ID, now) })
 	if applied {
 		s.details.learn(part)
 		s.watch.affected(part.Ops)
@@ -213,7 +213,7 @@ func (se *session) record(e *sse.Event) {
 	}
 	switch {
 	case err == nil:
-	case se.alive.ended.Load() && !err.disputed:
+	case e.Cut && !err.disputed:
 		// What was cut off with the connection is no fault of the hub's; it
 		// comes again.
 		s.invalid("half_event")
@@ -222,13 +222,13 @@ func (se *session) record(e *sse.Event) {
 	}
 }
 
-func (se *session) tick(data []byte) {
+func (se *session) tick(e Event) {
 	s := se.sub
 	var proof bool
 	var err *frameError
-	s.change(func(r *replica, now moment) { proof, err = r.proveTick(data, now) })
+	s.change(func(r *replica, now moment) { proof, err = r.proveTick(e.Data, now) })
 	switch {
-	case err != nil && se.alive.ended.Load() && !err.disputed:
+	case err != nil && e.Cut && !err.disputed:
 		s.invalid("half_event")
 	case err != nil:
 		se.fail(err)
@@ -257,10 +257,11 @@ func (se *session) leave(data []byte) {
 // supervise follows one hub after the other until ctx ends. It owns all
 // reconnecting.
 func (s *Subscriber) supervise(ctx context.Context) {
-	times := make(hubTimes, len(s.config.Hubs))
-	hub, failures, rounds := 0, 0, 0
+	times := make(hubTimes)
+	failures, rounds := 0, 0
+	hub := s.firstHub(ctx)
 	for ctx.Err() == nil {
-		end := s.follow(ctx, s.config.Hubs[hub])
+		end := s.follow(ctx, hub)
 		if ctx.Err() != nil {
 			return
 		}
@@ -275,30 +276,63 @@ func (s *Subscriber) supervise(ctx context.Context) {
 			end.err = errNoProgress
 		}
 		var wait time.Duration
-		var status *statusError
+		var refused *RefusedError
 		switch {
 		case end.bye:
 			wait = time.Duration(rand.Float64() * float64(end.byeAfter))
-		case errors.As(end.err, &status) && (status.status == 401 || status.status == 403):
+		case errors.As(end.err, &refused) && refused.Credential:
 			// It takes a person to change that: a steady, slow pace.
 			failures++
 			wait = s.tuning.backoffMost/2 + backoff(s.tuning.backoffMost, s.tuning.backoffMost, 1, rand.Float64())/2
 		default:
 			failures++
 			wait = backoff(s.tuning.backoffFirst, s.tuning.backoffMost, failures, rand.Float64())
-			if status != nil && status.retryAfter > 0 {
+			if refused != nil && refused.RetryAfter > 0 {
 				// All who were sent away are not to come back at once.
-				times[hub] = now + status.retryAfter + time.Duration(rand.Float64()*float64(status.retryAfter)/4)
+				after := min(refused.RetryAfter, maxRetryAfter)
+				times[hub] = now + after + time.Duration(rand.Float64()*float64(after)/4)
 			}
 		}
-		s.disconnected(s.config.Hubs[hub], end, wait)
-		next, until := times.next(hub, now+wait)
+		s.disconnected(hub, end, wait)
+		if !sleep(ctx, wait) {
+			return
+		}
+		next, until := times.next(s.findHubs(ctx), hub, s.clock.now().mono)
 		hub = next
-		if !sleep(ctx, wait+until) {
+		if !sleep(ctx, until) {
 			return
 		}
 	}
 }
+
+// findHubs waits until the transport knows a hub. It returns none only when
+// ctx has ended.
+func (s *Subscriber) findHubs(ctx context.Context) []string {
+	for failures := 1; ; failures++ {
+		hubs, err := s.transport.Hubs(ctx)
+		if ctx.Err() != nil || err == nil && len(hubs) > 0 {
+			return hubs
+		}
+		if err == nil {
+			err = errNoHub
+		}
+		wait := backoff(s.tuning.backoffFirst, s.tuning.backoffMost, failures, rand.Float64())
+		s.log.Warn("no hub", "error", err, "wait", wait)
+		s.failed(fmt.Errorf("find a hub: %w", err))
+		if !sleep(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+func (s *Subscriber) firstHub(ctx context.Context) string {
+	for _, hub := range s.findHubs(ctx) {
+		return hub
+	}
+	return ""
+}
+
+var errNoHub = errors.New("none is known")
 
 var errNoProgress = errors.New("one snapshot after the other, and no proof")
 

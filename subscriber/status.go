@@ -136,9 +136,7 @@ func (s *Subscriber) disconnected(hub string, end ending, wait time.Duration) {
 		s.log.Info("the hub is about to stop", "hub", hub, "wait", wait)
 	default:
 		s.tally.sessions.add("failed")
-		// A connection that has gone silent must not be used for the next
-		// attempt, as HTTP/2 would.
-		s.hubs.transport.CloseIdleConnections()
+		s.closeIdle()
 		s.log.Warn("disconnected", "hub", hub, "error", end.err, "wait", wait)
 		s.failed(end.err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,23 +17,19 @@ import (
 	"github.com/revocast/revocast/events"
 )
 
-// maxEvent bounds one event of the stream: several times the largest record.
-const maxEvent = 4 << 20
-
-// stream makes one attempt to read a hub's feed, and returns when it is over:
-// nil at the end of the body, else why. handle is called for each event on
-// this goroutine. It may get an event that was cut off by the end of the
-// body, and events that came before ctx ended.
+// Follow implements Transport by server-sent events.
 //
 // The library does one request and takes the body apart, no more: its
 // reconnecting, its idea of the last event and its defaults are not used. A
-// client is good for one attempt.
-func (h *hubClient) stream(ctx context.Context, hub string, after events.Position, resume bool, alive *watchdog, handle func(*sse.Event)) error {
-	c := sse.NewClient(hub+"/v1/feed", sse.ClientMaxBufferSize(maxEvent))
+// client is good for one attempt. It may hand over an event that was cut off
+// by the end of the body.
+func (h *hubClient) Follow(ctx context.Context, hub string, from Start, r Receiver) error {
+	body := &heardBody{r: r}
+	c := sse.NewClient(hub+"/v1/feed", sse.ClientMaxBufferSize(MaxEvent))
 	c.ReconnectStrategy = &cenkalti.StopBackOff{}
-	c.Connection = &http.Client{Transport: heard{h, alive}, CheckRedirect: noRedirect}
-	if resume {
-		c.LastEventID.Store([]byte(after.String()))
+	c.Connection = &http.Client{Transport: heard{h, body}, CheckRedirect: noRedirect}
+	if from.After != (events.Position{}) {
+		c.LastEventID.Store([]byte(from.After.String()))
 	}
 	c.ResponseValidator = func(_ *sse.Client, resp *http.Response) error {
 		err := checkStatus(resp)
@@ -46,26 +43,43 @@ func (h *hubClient) stream(ctx context.Context, hub string, after events.Positio
 		}
 		return err
 	}
-	return c.SubscribeRawWithContext(ctx, handle)
+	return c.SubscribeRawWithContext(ctx, func(e *sse.Event) {
+		r.Event(Event{Name: string(e.Event), Data: e.Data, ID: string(e.ID), Cut: body.ended.Load()})
+	})
 }
 
-// hubClient sends requests to hubs. Many goroutines may use one.
+// hubClient is the Transport over HTTP. Many goroutines may use one.
 type hubClient struct {
 	transport  *http.Transport
+	hubs       []string
 	credential func(context.Context) (string, error)
 	name       string
 }
 
 func newHubClient(config Config) *hubClient {
-	t := config.Transport
+	t := config.HTTPTransport
 	if t == nil {
 		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: time.Minute}
 	}
 	t = t.Clone()
 	// A compressing proxy would hold events back to fill its blocks.
 	t.DisableCompression = true
-	return &hubClient{t, config.CredentialFunc, config.Name}
+	h := &hubClient{transport: t, credential: config.CredentialFunc, name: config.Name}
+	for _, hub := range config.Hubs {
+		if !slices.Contains(h.hubs, hub) { // twice, and who comes after it would never have its turn
+			h.hubs = append(h.hubs, hub)
+		}
+	}
+	return h
 }
+
+// Hubs implements Transport.
+func (h *hubClient) Hubs(context.Context) ([]string, error) { return slices.Clone(h.hubs), nil }
+
+// CloseIdleConnections is for the end of a session that has failed: a
+// connection that has gone silent must not be used for the next attempt, as
+// HTTP/2 would.
+func (h *hubClient) CloseIdleConnections() { h.transport.CloseIdleConnections() }
 
 // RoundTrip implements http.RoundTripper. It adds who is asking.
 func (h *hubClient) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -88,25 +102,16 @@ func (h *hubClient) RoundTrip(req *http.Request) (*http.Response, error) {
 // noRedirect keeps the credential from travelling to where a redirect points.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// statusError is an answer other than 200.
-type statusError struct {
-	status     int
-	retryAfter time.Duration
-}
-
-func (e *statusError) Error() string {
-	switch e.status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Sprintf("the hub refuses the credential: status %d", e.status)
-	}
-	return fmt.Sprintf("the hub answers with status %d", e.status)
-}
-
+// checkStatus refuses an answer other than 200.
 func checkStatus(resp *http.Response) error {
-	if resp.StatusCode == http.StatusOK {
+	switch status := resp.StatusCode; status {
+	case http.StatusOK:
 		return nil
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return &RefusedError{Reason: fmt.Sprintf("the hub refuses the credential: status %d", status), Credential: true}
+	default:
+		return &RefusedError{Reason: fmt.Sprintf("the hub answers with status %d", status), RetryAfter: retryAfter(resp.Header, time.Now())}
 	}
-	return &statusError{resp.StatusCode, retryAfter(resp.Header, time.Now())}
 }
 
 // errIdle ends an attempt on which nothing arrives any more.
@@ -117,7 +122,6 @@ var errIdle = errors.New("nothing has arrived for too long")
 type watchdog struct {
 	limit atomic.Int64
 	timer *time.Timer
-	ended atomic.Bool // the body has ended: what comes after may be half an event
 }
 
 func newWatchdog(limit time.Duration, cancel context.CancelCauseFunc) *watchdog {
@@ -135,36 +139,39 @@ func (w *watchdog) alive() { w.timer.Reset(time.Duration(w.limit.Load())) }
 
 func (w *watchdog) stop() { w.timer.Stop() }
 
-// heard is a hubClient whose answers tell a watchdog what arrives.
+// heard is a hubClient whose answer's body is heard.
 type heard struct {
 	client *hubClient
-	alive  *watchdog
+	body   *heardBody
 }
 
 func (w heard) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.client.RoundTrip(req)
 	if err == nil {
-		w.alive.alive()
-		resp.Body = &watchedBody{resp.Body, w.alive}
+		w.body.r.Alive()
+		w.body.ReadCloser = resp.Body
+		resp.Body = w.body
 	}
 	return resp, err
 }
 
-type watchedBody struct {
+// heardBody tells a receiver what arrives.
+type heardBody struct {
 	io.ReadCloser
-	alive *watchdog
+	r     Receiver
+	ended atomic.Bool // what comes after may be half an event
 }
 
 // Read returns little at a time: the library searches all that it has
 // buffered for the end of each event, which would take quadratic time with
 // the megabytes that its buffer may grow to.
-func (b *watchedBody) Read(p []byte) (int, error) {
+func (b *heardBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p[:min(len(p), 16<<10)])
 	if n > 0 {
-		b.alive.alive()
+		b.r.Alive()
 	}
 	if err != nil {
-		b.alive.ended.Store(true)
+		b.ended.Store(true)
 	}
 	return n, err
 }

@@ -15,20 +15,20 @@ import (
 // Its methods may be called by many goroutines at once.
 type Subscriber struct {
 	// Set once.
-	config   Config // checked
-	tuning   tuning
-	clock    clock
-	log      *slog.Logger
-	hubs     *hubClient
-	verifier *token.Verifier
-	verified *verifiedCache
-	details  details
-	watch    *watch
-	calls    *calls // nil without OnRevoked
-	ctx      context.Context
-	stop     context.CancelFunc
-	running  sync.WaitGroup // supervisor, steward, calls
-	closing  sync.Once
+	config    Config // checked
+	tuning    tuning
+	clock     clock
+	log       *slog.Logger
+	transport Transport
+	verifier  *token.Verifier
+	verified  *verifiedCache
+	details   details
+	watch     *watch
+	calls     *calls // nil without OnRevoked
+	ctx       context.Context
+	stop      context.CancelFunc
+	running   sync.WaitGroup // supervisor, steward, calls
+	closing   sync.Once
 
 	reportNow chan struct{} // holds one
 	scheduled chan struct{} // holds one: something takes effect at a time of its own
@@ -82,7 +82,7 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 	// The issuers' mistakes are reported with the others, so the verifier is
 	// made even if there are some, and closed again.
 	verifier, verr := token.New(config.Issuers, token.Options{
-		Transport:                   config.Transport,
+		Transport:                   config.HTTPTransport,
 		Claims:                      config.Claims,
 		Logger:                      config.Logger,
 		Now:                         func() time.Time { return time.UnixMilli(clock.now().wall) },
@@ -100,7 +100,7 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 		tuning:    tuning,
 		clock:     clock,
 		log:       config.Logger.With("subscriber", config.Name),
-		hubs:      newHubClient(config),
+		transport: config.Transport,
 		verifier:  verifier,
 		details:   newDetails(config.Details),
 		reportNow: make(chan struct{}, 1),
@@ -108,6 +108,9 @@ func start(config Config, tuning tuning, clock clock) (*Subscriber, error) {
 		ready:     make(chan struct{}),
 		replica:   newReplica(config, clock.now()),
 		tally:     newTally(),
+	}
+	if s.transport == nil {
+		s.transport = newHubClient(config)
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.info.set(func(i *seen) { i.state, i.since = Starting, time.UnixMilli(clock.now().wall) })
@@ -136,10 +139,17 @@ func (s *Subscriber) Close() (err error) {
 		s.running.Wait()
 		s.watch.close()
 		s.verifier.Close()
-		s.hubs.transport.CloseIdleConnections()
+		s.closeIdle()
 		err = s.saveFile()
 	})
 	return err
+}
+
+// closeIdle closes what the transport would use again, as http.Client does.
+func (s *Subscriber) closeIdle() {
+	if t, ok := s.transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
 }
 
 // Ready reports whether the first head has been reached: from then on the set

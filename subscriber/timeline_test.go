@@ -53,8 +53,8 @@ func TestTimeline(t *testing.T) {
 		hub := newFakeHubOn(t, "e1", func(s *httptest.Server) { s.Listener.Close(); s.Listener = network })
 		s, err := New(Config{
 			Hubs: []string{"http://127.0.0.1:1"}, Credential: testKey, Logger: discard,
-			Issuers:   []Issuer{{Iss: testIssuer, Keys: testJWKS()}},
-			Transport: &http.Transport{DialContext: network.dial},
+			Issuers:       []Issuer{{Iss: testIssuer, Keys: testJWKS()}},
+			HTTPTransport: &http.Transport{DialContext: network.dial},
 		})
 		if err != nil {
 			t.Fatal(err)
