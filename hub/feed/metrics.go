@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ type Metrics struct {
 	subscribers     prometheus.Gauge
 	streams         *prometheus.CounterVec
 	streamsEnded    *prometheus.CounterVec
+	natsRequests    *prometheus.CounterVec
 	ticksFailed     prometheus.Counter
 	lastTick        prometheus.Gauge
 	tickSeconds     prometheus.Histogram
@@ -33,6 +35,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "revocast_streams_total", Help: "Feed streams begun, by how."}, []string{"mode"}),
 		streamsEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "revocast_streams_ended_total", Help: "Feed streams ended, by why."}, []string{"reason"}),
+		natsRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "revocast_nats_requests_total", Help: "Requests of subscribers over NATS, by what they ask for and the code of the answer."}, []string{"request", "code"}),
 		ticksFailed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "revocast_ticks_failed_total", Help: "Ticks that could not be written to the log."}),
 		lastTick: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -47,7 +51,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 10)}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.head, m.operations, m.subscribers, m.streams, m.streamsEnded, m.ticksFailed,
+		reg.MustRegister(m.head, m.operations, m.subscribers, m.streams, m.streamsEnded, m.natsRequests, m.ticksFailed,
 			m.lastTick, m.tickSeconds, m.snapshotBytes, m.snapshotSeconds)
 	}
 	return m
@@ -60,6 +64,10 @@ func (m *Metrics) folded(seq uint64, ops int) {
 
 func (m *Metrics) opened(mode string) { m.streams.WithLabelValues(mode).Inc() }
 func (m *Metrics) closed(why string)  { m.streamsEnded.WithLabelValues(why).Inc() }
+
+func (m *Metrics) answered(request string, code int) {
+	m.natsRequests.WithLabelValues(request, strconv.Itoa(code)).Inc()
+}
 
 func (m *Metrics) ticked(begun time.Time) {
 	m.lastTick.Set(float64(begun.UnixMilli()) / 1000)

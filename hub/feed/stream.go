@@ -126,8 +126,8 @@ const (
 )
 
 func (c *connection) serve(ctx context.Context, hello events.Hello) (why string) {
-	data, err := json.Marshal(hello)
-	if err != nil || !c.write([][]byte{fmt.Appendf(nil, "event: hello\ndata: %s\n\n", data)}) {
+	data, err := helloFrame(hello)
+	if err != nil || !c.write([][]byte{data}) {
 		return writeSlow
 	}
 	// Half the promised time, so that a beat that is late is still in time.
@@ -164,10 +164,21 @@ func (c *connection) serve(ctx context.Context, hello events.Hello) (why string)
 			drain = nil
 			leave = time.After(time.Duration(rand.Int64N(int64(c.feed.window) + 1)))
 		case <-leave:
-			c.write([][]byte{fmt.Appendf(nil, "event: bye\ndata: {\"retry_ms\":%d}\n\n", c.feed.window.Milliseconds())})
+			c.write([][]byte{byeFrame(c.feed.window)})
 			return drainedOff
 		}
 	}
+}
+
+func helloFrame(h events.Hello) ([]byte, error) {
+	data, err := json.Marshal(h)
+	return fmt.Appendf(nil, "event: hello\ndata: %s\n\n", data), err
+}
+
+// byeFrame asks a reader to come back, here or elsewhere, after a random part
+// of a window.
+func byeFrame(window time.Duration) []byte {
+	return fmt.Appendf(nil, "event: bye\ndata: {\"retry_ms\":%d}\n\n", window.Milliseconds())
 }
 
 // write sends pieces and flushes. Each piece has a deadline of its own, and
