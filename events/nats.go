@@ -20,7 +20,9 @@ import (
 func HubsSubject(feed string) string { return "revocast." + feed + ".hubs" }
 
 // HubSubject is a subject of one hub; what is one of the Hub constants.
-func HubSubject(feed, hub, what string) string { return "revocast." + feed + ".hub." + hub + "." + what }
+func HubSubject(feed, hub, what string) string {
+	return "revocast." + feed + ".hub." + hub + "." + what
+}
 
 // What a hub's subjects end in. The hub publishes on the first and answers
 // requests on the others.

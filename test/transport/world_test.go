@@ -7,6 +7,7 @@ package transport_test
 import (
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,11 +29,18 @@ import (
 )
 
 // Nothing is left running by subscribers, transports and hubs that are closed.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The stories wait for what takes its time, and hardly compute.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		f.Value.Set("8")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	iss       = "https://issuer.example"
-	heartbeat = 400 * time.Millisecond
+	heartbeat = time.Second
 	staleness = 2 * time.Second
 )
 
