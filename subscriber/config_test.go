@@ -39,6 +39,10 @@ func TestConfigMistakes(t *testing.T) {
 	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "Hubs") || !strings.Contains(err.Error(), "Credential") {
 		t.Errorf("empty: %v", err)
 	}
+	another := Config{Transport: newHubClient(Config{}), Hubs: []string{"https://hub.example"}, Credential: "k"}
+	if _, err := New(another); err == nil || !strings.Contains(err.Error(), "Hubs") || !strings.Contains(err.Error(), "Credential") {
+		t.Errorf("two ways to the hubs: %v", err)
+	}
 	for _, hub := range []string{"http://localhost:1", "http://127.0.0.1:1/", "http://[::1]:1", "http://a.localhost"} {
 		if _, err := hubURL(hub, false); err != nil {
 			t.Errorf("%s: %v", hub, err)

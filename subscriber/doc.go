@@ -35,6 +35,11 @@
 //     is down or slow adds nothing to a request.
 //   - After Close nothing is running.
 //
+// # The way to the hubs
+//
+// Over HTTP, unless the Config has another [Transport]; subscriber/natsfeed has
+// one for core NATS. All that is promised here is kept on this side of it.
+//
 // # Fresh, and not
 //
 // The set is fresh while there is proof, not older than MaxStaleness, that it

@@ -26,6 +26,8 @@
 //     needs a snapshot, or that its history is not this log's (reset).
 //   - Ticks: a tick comes after all records that it vouches for. While the
 //     log can't be written none come, and comments keep the line alive.
+//   - Over NATS ([Feed.ServeNATS]) the same bytes are published once for all, and
+//     each message says where in them it belongs.
 //   - Nobody waits for anybody: a reader that is too slow loses its stream,
 //     with a reason that is counted, and comes back.
 package feed
