@@ -3,6 +3,7 @@ package subscriber
 import (
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,31 +110,46 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestDependencies: this package is linked into other people's servers.
+// TestDependencies: this package is linked into other people's servers, and so
+// is what is below it where it is used.
 func TestDependencies(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	forbidden := []struct{ prefix, why string }{
+	type forbidden struct{ prefix, why string }
+	everywhere := []forbidden{
 		{"github.com/revocast/revocast/hub", "hub and subscriber only share events and internal/token"},
 		{"github.com/revocast/revocast/cmd", "commands are wiring"},
-		{"github.com/nats-io", "following over NATS is subscriber/natsfeed"},
-		{"github.com/prometheus", "metrics are an interface; the adapter is a package of its own"},
+		{"github.com/nats-io/nats-server", "servers are the hub's"},
+		{"github.com/nats-io/nats.go/jetstream", "a subscriber never has a consumer"},
 		{"go.opentelemetry.io", "as Prometheus"},
-		{"net/http/pprof", "it adds handlers to everybody's DefaultServeMux"},
-		{"expvar", "as pprof"},
+		{"expvar", "it adds handlers to everybody's DefaultServeMux"},
+		{"net/http/pprof", "as expvar"},
 		{"testing", "it adds flags to everybody's program"},
 	}
-	for dep := range strings.Lines(string(out)) {
-		dep = strings.TrimSpace(dep)
-		for _, f := range forbidden {
-			if dep == f.prefix || strings.HasPrefix(dep, f.prefix+"/") || strings.HasPrefix(f.prefix, "github.com/") && strings.HasPrefix(dep, f.prefix) {
-				t.Errorf("depends on %s: %s", dep, f.why)
+	nats := forbidden{"github.com/nats-io", "following over NATS is subscriber/natsfeed"}
+	prometheus := forbidden{"github.com/prometheus", "metrics are an interface; the adapter is subscriber/prommetrics"}
+	for pkg, too := range map[string][]forbidden{
+		".":             {nats, prometheus},
+		"./natsfeed":    {prometheus},
+		"./prommetrics": {nats},
+	} {
+		out, err := exec.Command("go", "list", "-deps", pkg).Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		list := append(slices.Clone(everywhere), too...)
+		if pkg == "./prommetrics" {
+			// Prometheus' client has it, and so has everybody who uses that.
+			list = slices.DeleteFunc(list, func(f forbidden) bool { return f.prefix == "expvar" })
+		}
+		for dep := range strings.Lines(string(out)) {
+			dep = strings.TrimSpace(dep)
+			for _, f := range list {
+				if dep == f.prefix || strings.HasPrefix(dep, f.prefix+"/") || strings.HasPrefix(f.prefix, "github.com/") && strings.HasPrefix(dep, f.prefix) {
+					t.Errorf("%s depends on %s: %s", pkg, dep, f.why)
+				}
 			}
 		}
-	}
-	if !strings.Contains(string(out), "github.com/revocast/revocast/events\n") {
-		t.Errorf("the list is not one: %.200s", out)
+		if !strings.Contains(string(out), "github.com/revocast/revocast/events\n") {
+			t.Errorf("the list of %s is not one: %.200s", pkg, out)
+		}
 	}
 }

@@ -37,7 +37,7 @@ func newListening(t *testing.T, opts ...option) *listening {
 	l.must(l.nc.Flush())
 	l.cast, err = l.feed.ServeNATS(hub, "h1")
 	l.must(err)
-	l.must(hub.Flush()) // nobody has discovered it yet
+	l.must(hub.Flush())                                                             // nobody has discovered it yet
 	t.Cleanup(func() { l.cast.Close(); l.cast.Close(); hub.Close(); l.nc.Close() }) // before the world's
 	return l
 }
