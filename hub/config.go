@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"strings"
 	"time"
 
@@ -99,7 +98,7 @@ func (c Config) withDefaults() (Config, error) {
 			errs = append(errs, fmt.Errorf("the %s is %v, want more than zero", name, d))
 		}
 	}
-	if c.Name != "" && !hubName.MatchString(c.Name) {
+	if c.Name != "" && !events.ValidHub(c.Name) {
 		errs = append(errs, fmt.Errorf("the hub's name %q: want 1 to 64 of A-Z, a-z, 0-9, - and _", c.Name))
 	}
 	if len(c.NATS.Servers) > 0 {
@@ -126,8 +125,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, errors.Join(errs...)
 }
-
-var hubName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 func orElse[T comparable](v *T, def T) {
 	var zero T

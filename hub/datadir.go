@@ -103,7 +103,7 @@ func (d dataDir) name() (string, error) {
 		return "", err
 	}
 	if name := strings.TrimSuffix(string(stored), "\n"); stored != nil {
-		if !hubName.MatchString(name) {
+		if !events.ValidHub(name) {
 			return "", fmt.Errorf("%s is not the name of a hub; if it is removed, a new one is made", d.path(nameFile))
 		}
 		return name, nil
@@ -111,7 +111,7 @@ func (d dataDir) name() (string, error) {
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(host, ".")
 	host = strings.Map(func(r rune) rune {
-		if !hubName.MatchString(string(r)) {
+		if !events.ValidHub(string(r)) {
 			return -1
 		}
 		return r

@@ -78,7 +78,7 @@ func (h *Hub) open(ctx context.Context) error {
 			return err
 		}
 	}
-	l, err := h.openLog(ctx, dir, cfg.Name)
+	l, nc, err := h.openLog(ctx, dir, cfg.Name)
 	if err != nil {
 		return err
 	}
@@ -115,6 +115,14 @@ func (h *Hub) open(ctx context.Context) error {
 		Feed: h.feed, Keys: keys, Tokens: tokens, Audience: cfg.Audience, HubKeys: hubKeys, Signing: signing, Iss: cfg.Iss,
 		Version: cfg.Version, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: h.registry,
 	})
+	if h.srv == nil {
+		// The embedded server has no listener for anybody to follow the feed at.
+		broadcast, err := h.feed.ServeNATS(nc, cfg.Name)
+		if err != nil {
+			return err
+		}
+		h.closers = append(h.closers, broadcast.Close)
+	}
 	h.watching.Go(h.watch)
 	return nil
 }
@@ -122,7 +130,7 @@ func (h *Hub) open(ctx context.Context) error {
 // openLog opens the log where it is: with the servers of a cluster, or in the
 // data directory. Either way the directory is this process's alone from then
 // on.
-func (h *Hub) openLog(ctx context.Context, dir dataDir, name string) (*log.Log, error) {
+func (h *Hub) openLog(ctx context.Context, dir dataDir, name string) (*log.Log, *nats.Conn, error) {
 	cfg := h.cfg
 	lc := log.Config{Feed: feedName, Retention: cfg.Retention, Logger: cfg.Logger}
 	var nc *nats.Conn
@@ -130,12 +138,12 @@ func (h *Hub) openLog(ctx context.Context, dir dataDir, name string) (*log.Log, 
 	if len(cfg.NATS.Servers) > 0 {
 		unlock, err := log.LockDir(string(dir))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		h.closers = append(h.closers, unlock)
 		cfg.NATS.Name, cfg.NATS.Logger = "revocast hub "+name, cfg.Logger
 		if nc, err = cfg.NATS.Connect(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		lc.Replicas, lc.Wait = cfg.Replicas, true
 	} else {
@@ -143,21 +151,21 @@ func (h *Hub) openLog(ctx context.Context, dir dataDir, name string) (*log.Log, 
 			Dir: dir.path(logDir), MaxStore: cfg.MaxStore, Logger: cfg.Logger, DangerouslySkipSync: cfg.DangerouslySkipSync,
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		h.closers = append(h.closers, h.srv.Shutdown)
 		if nc, err = h.srv.Connect(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		lc.Dir = h.srv.Dir()
 	}
 	h.closers = append(h.closers, nc.Close)
 	l, err := log.Open(ctx, nc, lc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h.closers = append(h.closers, l.Close)
-	return l, nil
+	return l, nc, nil
 }
 
 // openKeys opens the API keys where they are: hubs that share a log share them.

@@ -20,9 +20,9 @@ func TestRevokedKeyProvesNothing(t *testing.T) {
 	w.push(event("k1", ours, "before")).done(202)
 	w.logOut(logout("")).done(200)
 
-	w.mustRevoke(`{"target":{"kind":"issuer","iss":"`+ours+`"},"reason":"compromised"}`)
+	w.mustRevoke(`{"target":{"kind":"issuer","iss":"` + ours + `"},"reason":"compromised"}`)
 	w.push(event("k1", ours, "all-tokens-of-the-issuer-died")).done(202)
-	w.mustRevoke(`{"target":{"kind":"key","iss":"`+ours+`","value":"k1"},"reason":"compromised"}`)
+	w.mustRevoke(`{"target":{"kind":"key","iss":"` + ours + `","value":"k1"},"reason":"compromised"}`)
 	before := len(w.audit())
 	for _, kid := range []string{"k1", ""} {
 		w.logOut(logout(kid)).oauthError(400, api.InvalidRequest)

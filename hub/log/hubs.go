@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/revocast/revocast/events"
 )
 
 // present is how long a hub that is not heard of any more counts as one that
@@ -124,7 +126,7 @@ func (h *Hubs) recall(ctx context.Context) error {
 func (h *Hubs) hear(subject string, header nats.Header, at time.Time) {
 	name := strings.TrimPrefix(subject, strings.TrimSuffix(tickSubjects(h.log.cfg.Feed), "*"))
 	run := header.Get(headerRun)
-	if run == "" || !hubName.MatchString(run) || run == h.log.run {
+	if run == "" || !events.ValidHub(run) || run == h.log.run {
 		return
 	}
 	h.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -17,8 +16,6 @@ import (
 // A tick tells, beside its payload, where its hub was. When every record has
 // aged out, the ticks are where the chain survives.
 const headerSeq = "Revocast-Seq"
-
-var hubName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Tick stores a payload, at most 60 KiB, in place of the hub's last one, and
 // returns once that is acknowledged. It proves that writes are stored: the
@@ -35,7 +32,7 @@ func (l *Log) Leave(ctx context.Context, hub string) error {
 }
 
 func (l *Log) tick(ctx context.Context, hub string, payload []byte, header nats.Header) error {
-	if !hubName.MatchString(hub) {
+	if !events.ValidHub(hub) {
 		return fmt.Errorf("tick: hub %q: want 1 to 64 of A-Z, a-z, 0-9, - and _", hub)
 	}
 	if l.ctx.Err() != nil {

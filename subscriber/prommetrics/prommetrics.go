@@ -28,6 +28,7 @@ type Metrics struct {
 	invalid      *prometheus.CounterVec
 	reports      *prometheus.CounterVec
 	disconnected prometheus.Counter
+	exchanges    *prometheus.CounterVec
 }
 
 var _ subscriber.Metrics = (*Metrics)(nil)
@@ -56,6 +57,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		invalid:      counters("invalid_total", "What arrived and had to be refused, by what was wrong.", "reason"),
 		reports:      counters("reports_total", "Reports to the hub, by whether they were answered with a valid proof.", "result"),
 		disconnected: counter("disconnects_total", "Sessions with a hub that ended."),
+		exchanges:    counters("exchanges_total", "Opaque tokens about which a gateway asked the issuer, by what came of it.", "outcome"),
 	}
 	for o := range m.verdicts {
 		m.verdicts[o] = verdicts.WithLabelValues(subscriber.Outcome(o).String())
@@ -64,7 +66,7 @@ func New(reg prometheus.Registerer) *Metrics {
 	m.State(subscriber.Starting)
 	m.reports.WithLabelValues(answered)
 	m.reports.WithLabelValues(failed)
-	reg.MustRegister(m.state, verdicts, m.refused, m.decisions, m.records, m.operations, m.resyncs, m.invalid, m.reports, m.disconnected)
+	reg.MustRegister(m.state, verdicts, m.refused, m.decisions, m.records, m.operations, m.resyncs, m.invalid, m.reports, m.disconnected, m.exchanges)
 	return m
 }
 
@@ -119,6 +121,8 @@ func (m *Metrics) Invalid(reason string) { m.invalid.WithLabelValues(reason).Inc
 func (m *Metrics) Reported(ok bool) { m.reports.WithLabelValues(either(ok, answered, failed)).Inc() }
 
 func (m *Metrics) Disconnected() { m.disconnected.Inc() }
+
+func (m *Metrics) Exchange(outcome string) { m.exchanges.WithLabelValues(outcome).Inc() }
 
 // Watch registers what is read from a subscriber's Status at each scrape. It
 // panics as New does. After the subscriber has been closed it goes on telling

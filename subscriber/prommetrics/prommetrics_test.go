@@ -57,6 +57,7 @@ func TestCounts(t *testing.T) {
 		{func(m *prommetrics.Metrics) { m.Reported(true) }, `reports_total{result="answered"} 1`},
 		{func(m *prommetrics.Metrics) { m.Reported(false) }, `reports_total{result="failed"} 1`},
 		{func(m *prommetrics.Metrics) { m.Disconnected() }, `disconnects_total 1`},
+		{func(m *prommetrics.Metrics) { m.Exchange("inactive") }, `exchanges_total{outcome="inactive"} 1`},
 	} {
 		reg := prometheus.NewRegistry()
 		m := prommetrics.New(reg)
