@@ -181,3 +181,29 @@ func TestSecretsAreTakenOutOfErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestValuesAreTakenAsTheyAreWritten(t *testing.T) {
+	for text, want := range map[string]string{
+		"1.10": "1.10", "0x10": "0x10", "1_000": "1_000", "true": "true", "'it''s'": "it's", `"a\tb"`: "a\tb", "a b # c": "a b",
+		"|\n  a\n  b\n": "a\nb\n", ">-\n  a\n  b\n": "a b",
+	} {
+		c, err := parseConfig("hub.yaml", []byte("data: "+text+"\n"), fuzzNames)
+		if err != nil || c.values["data"].text != want {
+			t.Errorf("%q: %+v, %v, want %q", text, c, err, want)
+		}
+	}
+	for _, text := range []string{
+		"data: &a x\n", "data: &a x\nlisten: *a\n", "data: !!str 5\n", "issuers:\n  - &a {iss: x}\n  - *a\n", "issuers:\n  - {iss: x, <<: {skew: 5s}}\n",
+		"issuers:\n  - iss: x\n    keys: {a: &a [x, x], b: [*a, *a]}\n",
+	} {
+		if _, err := parseConfig("hub.yaml", []byte(text), fuzzNames); err == nil || !strings.Contains(err.Error(), "want plain YAML") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := parseConfig("hub.yaml", []byte("data: \xff\n"), fuzzNames); err == nil {
+		t.Error("not UTF-8, and taken")
+	}
+	w := newWorld(t)
+	write(t, w.dir+"/long.yaml", "data: x\n"+strings.Repeat("#", maxConfig))
+	w.run("", "config", "check", "--config", "long.yaml").exits(2).says("long.yaml is longer than")
+}
