@@ -140,7 +140,9 @@ func TestQueuedWork(t *testing.T) {
 	late.Lineage[0].Expires = time.Now().Add(-time.Second).UnixMilli()
 	expired, err := json.Marshal(late)
 	w.must(err)
-	if err := works.take(t.Context(), expired); !errors.Is(err, subscriber.ErrExpired) {
+	soon, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := works.take(soon, expired); !errors.Is(err, subscriber.ErrExpired) {
 		t.Errorf("expired while it waited: %v", err)
 	}
 	for _, message := range []string{`{}`, `x`, `{"Order":"report","Lineage":[]}`} {
