@@ -32,9 +32,9 @@ type PublicKey struct {
 // SigningKey signs ticks and report answers, and JWTs. It is made by
 // NewSigningKey.
 //
-// What is signed for one purpose is never taken for anything else. A tick and
-// a report answer are signed over bytes that begin with a length, and so with
-// a zero byte; a JWT over ASCII text (RFC 7515 section 5.1). JWTs are told
+// What is signed for one purpose is never taken for anything else. A tick, a
+// report answer and a state are signed over bytes that begin with a length, and
+// so with a zero byte; a JWT over ASCII text (RFC 7515 section 5.1). JWTs are told
 // apart by their typ (RFC 8725 section 3.11).
 type SigningKey struct {
 	private ed25519.PrivateKey
@@ -84,6 +84,18 @@ func (k SigningKey) SignJWT(typ string, claims []byte) (string, error) {
 }
 
 func (k SigningKey) sign(msg []byte) Signature { return Signature(ed25519.Sign(k.private, msg)) }
+
+// SignState seals what a hub writes down of its own for its next start, by the
+// hash of all of it. It is signed and not only summed, so that a hub takes up
+// nothing but what it wrote itself.
+func (k SigningKey) SignState(sum Hash) Signature { return k.sign(signedState(sum)) }
+
+// VerifyState reports whether this very key has signed a state with that hash.
+func (p PublicKey) VerifyState(sum Hash, sig Signature) error {
+	return verify([]PublicKey{p}, p.KeyID, signedState(sum), sig)
+}
+
+func signedState(sum Hash) []byte { return signingInput("revocast state 1", string(sum[:])) }
 
 // Validate reports whether the key is one that this release can use, and its
 // kid the thumbprint of the rest.

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -47,20 +48,35 @@ func (d dataDir) read(name string) ([]byte, error) {
 	return data, err
 }
 
-// replace gives a file new bytes. After a crash at any moment it has either
-// all of the old or all of the new ones; after replace has returned, the new.
-func (d dataDir) replace(name string, data []byte) (err error) {
-	f, err := os.CreateTemp(string(d), name+".*.tmp") // with mode 0600
+// replace gives a file new bytes; see rewrite.
+func (d dataDir) replace(name string, data []byte) error {
+	return d.rewrite(name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// rewrite gives a file the content that write writes. After a crash at any
+// moment it has either all of the old or all of the new; after rewrite has
+// returned without an error, the new. There is one name for what is not done
+// yet, so that a crash leaves at most one such file, and the next rewrite takes
+// it away; so one goroutine at a time may rewrite a file.
+func (d dataDir) rewrite(name string, write func(io.Writer) error) (err error) {
+	temp := d.path(name + ".tmp")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
-			os.Remove(f.Name())
+			os.Remove(temp)
 		}
 	}()
-	if _, err := f.Write(data); err != nil {
+	if err := write(&syncedPieces{f: f}); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -69,10 +85,27 @@ func (d dataDir) replace(name string, data []byte) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), d.path(name)); err != nil {
+	if err := os.Rename(temp, d.path(name)); err != nil {
 		return err
 	}
 	return d.sync()
+}
+
+// syncedPieces syncs a large file piece by piece. In one go, the log's own
+// syncs, which every revocation waits for, would queue behind all of it.
+type syncedPieces struct {
+	f *os.File
+	n int // bytes since the last sync
+}
+
+const pieceSize = 4 << 20
+
+func (s *syncedPieces) Write(b []byte) (int, error) {
+	n, err := s.f.Write(b)
+	if s.n += n; err == nil && s.n >= pieceSize {
+		s.n, err = 0, s.f.Sync()
+	}
+	return n, err
 }
 
 // sync makes a rename durable.
@@ -93,6 +126,7 @@ const (
 	keysFile    = "keys.json"
 	signingFile = "signing.key"
 	nameFile    = "name"
+	stateName   = "state.snap"
 )
 
 // name returns the hub's name, which it makes the first time: that of the host,
@@ -129,6 +163,12 @@ func ParseSigningKey(text []byte) (events.SigningKey, error) {
 	}
 	return events.NewSigningKey(bytes.NewReader(seed))
 }
+
+// stateFile is where the feed keeps what its log adds up to.
+type stateFile struct{ dataDir }
+
+func (s stateFile) Read() ([]byte, error)                     { return s.read(stateName) }
+func (s stateFile) Replace(write func(io.Writer) error) error { return s.rewrite(stateName, write) }
 
 // signingKey returns the hub's key, which it makes the first time.
 func (d dataDir) signingKey() (events.SigningKey, error) {

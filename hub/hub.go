@@ -91,7 +91,7 @@ func (h *Hub) open(ctx context.Context) error {
 	h.cfg.SigningKey = events.SigningKey{} // needed no more
 	h.register()
 	h.feed, err = feed.Open(ctx, feed.Config{
-		Log: l, Name: cfg.Name, Keys: signing, HubKeys: cfg.HubKeys, Issuer: issuers, Claims: cfg.Claims,
+		Log: l, Name: cfg.Name, Keys: signing, HubKeys: cfg.HubKeys, State: stateFile{dir}, Issuer: issuers, Claims: cfg.Claims,
 		TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
 	})
 	if err != nil {

@@ -17,7 +17,13 @@ import (
 // Config is what Open needs. Zero fields have the defaults named.
 type Config struct {
 	Log  *log.Log          // required; the feed follows it, its owner closes it
-	Keys events.SigningKey // required; signs ticks and report answers
+	Keys events.SigningKey // required; signs ticks, report answers and the state
+
+	// State is where what the log adds up to is kept for the next start. Nil:
+	// every start reads the whole log.
+	State      StateFile
+	StateEvery time.Duration // 5 min: it is written anew this often, if anything is new
+	StateOps   int           // 200,000: or after so many operations
 
 	// Name is what the other hubs of the feed call this one, see log.Log.Tick;
 	// each has its own. Default: the id of Keys.
@@ -58,6 +64,8 @@ func (c Config) withDefaults() Config {
 	own := c.Keys.Public()
 	others := slices.DeleteFunc(slices.Clone(c.HubKeys), func(k events.PublicKey) bool { return k.KeyID == own.KeyID })
 	c.HubKeys = slices.Insert(others, 0, own)
+	c.StateEvery = orDefault(c.StateEvery, 5*time.Minute)
+	c.StateOps = orDefault(c.StateOps, 200_000)
 	c.TickEvery = orDefault(c.TickEvery, time.Second)
 	c.Heartbeat = orDefault(c.Heartbeat, 2*time.Second)
 	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second)
@@ -89,7 +97,7 @@ type Feed struct {
 	cfg       Config
 	log       *log.Log
 	salt      events.Salt
-	live      *events.LiveSet // changed under mu; read without
+	live      *events.LiveSet // set before anybody has the feed; changed under mu, read without
 	frames    *frames
 	audience  *audience
 	snapshots snapshots
@@ -99,6 +107,7 @@ type Feed struct {
 	mu       sync.Mutex
 	seq      uint64       // guarded by mu: the last record folded
 	chain    events.Chain // guarded by mu: at seq
+	ops      uint64       // guarded by mu: operations folded since the start
 	index    *index       // guarded by mu
 	requests requests     // guarded by mu
 	dueAt    atomic.Int64 // when, in unix milliseconds, something scheduled takes effect; 0: nothing is. Stored under mu
@@ -108,15 +117,16 @@ type Feed struct {
 	drained  sync.Once
 	window   time.Duration // set before drain is closed
 	stop     context.CancelFunc
-	running  sync.WaitGroup // the follower and the ticker
+	running  sync.WaitGroup // the follower, the ticker and the keeper
+	keeper   keeper         // the keeper's; Close's after that
 	failed   chan struct{}  // closed after err is set
 	err      error
 	openedAt time.Time
 }
 
-// Open folds the log up to its head, then goes on following it and starts to
-// tick, until Close. It returns when the fold has reached the head, or with
-// ctx's error.
+// Open folds the log up to its head, from the state file's position on if that
+// is there and right, then goes on following it and starts to tick, until
+// Close. It returns when the fold has reached the head, or with ctx's error.
 func Open(ctx context.Context, cfg Config) (*Feed, error) {
 	cfg = cfg.withDefaults()
 	f := &Feed{
@@ -127,14 +137,22 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 		frames:   newFrames(cfg.KeepFrames),
 		audience: newAudience(cfg.MaxSubscribers, cfg.Metrics),
 		index:    newIndex(),
-		requests: newRequests(),
+		requests: requestsOf(nil),
 		drain:    make(chan struct{}),
 		failed:   make(chan struct{}),
 		openedAt: cfg.Now(),
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f.stop = stop
-	f.running.Go(func() { f.follow(run) })
+	if err := f.resume(ctx); err != nil {
+		stop()
+		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
+	}
+	f.keeper.seq = f.seq
+	f.running.Go(func() { f.follow(run, f.seq, f.chain) })
+	if cfg.State != nil {
+		f.running.Go(func() { f.keep(run) })
+	}
 	if err := f.reachHead(ctx); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
@@ -150,8 +168,15 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 	return f, nil
 }
 
-func (f *Feed) follow(ctx context.Context) {
-	if err := f.log.Follow(ctx, f.fold); err != nil {
+// follow follows the log from where the state file has left the fold.
+func (f *Feed) follow(ctx context.Context, seq uint64, chain events.Chain) {
+	err := error(nil)
+	if seq == 0 {
+		err = f.log.Follow(ctx, f.fold)
+	} else {
+		err = f.log.FollowAfter(ctx, seq, chain, f.fold)
+	}
+	if err != nil {
 		f.err = err
 		close(f.failed)
 	}
@@ -163,7 +188,7 @@ func (f *Feed) reachHead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.log.WaitFollowed(ctx, head); err != nil {
+	if err := f.catchUp(ctx, head); err != nil {
 		return err // why the follower stopped, if it did
 	}
 	f.frames.startAt(head + 1)
@@ -185,12 +210,15 @@ func (f *Feed) Err() error {
 	}
 }
 
-// Close stops following and ticking, takes leave of the other hubs, and waits.
-// Streams that are open end with their requests, which are the HTTP server's,
-// and which should have ended before.
+// Close stops following and ticking, writes the state file, takes leave of the
+// other hubs, and waits. Streams that are open end with their requests, which
+// are the HTTP server's, and which should have ended before.
 func (f *Feed) Close() {
 	f.stop()
 	f.running.Wait()
+	if f.cfg.State != nil && f.Err() == nil && f.Position().Seq != f.keeper.seq {
+		f.save()
+	}
 	if f.hubs == nil {
 		return
 	}

@@ -1,8 +1,12 @@
 package feed
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/hub/log"
@@ -17,37 +21,101 @@ func (f *Feed) fold(e log.Entry) error {
 	if err != nil {
 		return fmt.Errorf("record %d: %w", e.Seq, err)
 	}
-	at, full, err := events.ParseAudit(e.Audit)
-	if err != nil {
-		return fmt.Errorf("record %d: %w", e.Seq, err)
+	if len(part.Unknown) > 0 {
+		return errNewer(e, part.Unknown)
 	}
-	if len(part.Unknown) > 0 || len(full) != len(part.Ops) {
-		return fmt.Errorf("record %d: written by a newer release, which this one can't follow: %q", e.Seq, part.Unknown)
+	now := f.cfg.Now()
+	expired := now.Add(-backwards).Unix()
+	var full []auditOp
+	if matters(part, e, expired) {
+		if full, err = parseAudit(e.Audit); err != nil {
+			return fmt.Errorf("record %d: %w", e.Seq, err)
+		}
+		if len(full) != len(part.Ops) {
+			return errNewer(e, nil)
+		}
 	}
 	frame := appendRecordFrame(nil, f.log.Epoch(), e)
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.cfg.Now().UnixMilli()
-	for i, op := range part.Ops {
-		f.live.Apply(op, now)
-		if op.Effective > now {
-			f.dueAt.Store(f.live.Advance(now))
-		}
-		if op.Verb == events.Revoke {
-			f.index.add(op.Key, op.Term, full[i], at, place{e.Seq, uint32(i)})
-		} else {
-			f.index.remove(op.ID)
-		}
+	if full == nil {
+		f.index.forgotten = max(f.index.forgotten, expired)
+	}
+	for i := range full {
+		p := place{e.Seq, uint32(i)}
+		f.foldOp(part.Ops[i], &full[i], part.At, p, now, expired)
 		if r := full[i].Request; r != nil {
-			f.requests.add(*r, at, place{e.Seq, uint32(i)})
+			f.requests.add(*r, part.At, p)
 		}
 	}
 	f.seq, f.chain = e.Seq, e.Chain
+	f.ops += uint64(len(part.Ops))
 	f.frames.startAt(e.Seq)
 	f.frames.append(frame)
 	f.cfg.Metrics.folded(e.Seq, len(part.Ops))
 	return nil
+}
+
+func errNewer(e log.Entry, unknown []string) error {
+	return fmt.Errorf("record %d: written by a newer release, which this one can't follow: %q", e.Seq, unknown)
+}
+
+// foldOp is called with mu held. What has expired it does not take in: it would
+// be swept at the next occasion.
+func (f *Feed) foldOp(op events.Op, full *auditOp, at events.Time, p place, now time.Time, expired int64) {
+	switch {
+	case op.Verb != events.Revoke:
+		f.live.Apply(op, now.UnixMilli())
+		f.index.remove(op.ID.Bytes())
+	case !op.Term.Live(expired):
+		f.index.forgotten = max(f.index.forgotten, expired)
+	default:
+		f.live.Apply(op, now.UnixMilli())
+		f.index.add(op, full, at, p)
+		if op.Effective > now.UnixMilli() {
+			f.dueAt.Store(f.live.Advance(now.UnixMilli()))
+		}
+	}
+}
+
+// matters reports whether a record changes anything that is still needed. Most
+// of a long history does not, and its audit part, the larger one, need not be
+// read. Hubs write JSON in one way, so one that remembers a request has this
+// name in it, spelled so.
+func matters(part events.FeedPart, e log.Entry, expired int64) bool {
+	for i := range part.Ops {
+		if op := &part.Ops[i]; op.Verb != events.Revoke || op.Term.Live(expired) {
+			return true
+		}
+	}
+	return bytes.Contains(e.Audit, []byte(`"request":`))
+}
+
+// auditOp is what the fold needs of an events.AuditOp, beside what the feed
+// part says. Reading the rest would take longer than all else that is done
+// with a record.
+type auditOp struct {
+	Target struct {
+		Iss string `json:"iss"`
+	} `json:"target"`
+	Reason  events.Reason   `json:"reason"`
+	Actor   string          `json:"actor"`
+	Request *events.Request `json:"request"`
+}
+
+func parseAudit(part []byte) ([]auditOp, error) {
+	var raw struct {
+		V   int       `json:"v"`
+		Ops []auditOp `json:"ops"`
+	}
+	if err := json.Unmarshal(part, &raw); err != nil {
+		return nil, fmt.Errorf("audit part: %w", err)
+	}
+	if raw.V != 1 {
+		return nil, fmt.Errorf("audit part: version %d, want 1", raw.V)
+	}
+	return raw.Ops, nil
 }
 
 // appendRecordFrame encodes a record as a server-sent event. The id comes

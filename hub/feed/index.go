@@ -2,8 +2,10 @@ package feed
 
 import (
 	"iter"
+	"math/bits"
 	"slices"
 	"sort"
+	"sync"
 
 	"github.com/revocast/revocast/events"
 )
@@ -13,14 +15,26 @@ import (
 // revocation says in full stays in the log and is read from there. It holds
 // no pointers to speak of: a million revocations are a few arrays.
 //
+// Its arrays only grow at their end, and what is in them never changes, so
+// that a copy of their headers stays as it is while the index goes on.
+//
 // It is not safe for concurrent use; Feed.mu guards it.
 type index struct {
-	revs  []rev // oldest first: places are strictly increasing
+	contents
 	byID  map[[16]byte]uint32
 	byKey map[events.Key]uint32 // the newest of a key; rev.older leads on
-	dead  int
+}
 
+// contents is what an index holds at one moment.
+type contents struct {
+	revs []rev // oldest first: places are strictly increasing
+	dead marks // which of revs were restored, renewed, or have expired
+	// issuers and actors may hold names that only the dead have, until the
+	// index is packed.
 	issuers, actors names
+	// forgotten is the latest unix second of which it was found that what had
+	// expired by then is not needed any more. It never falls.
+	forgotten int64
 }
 
 // place is where in the log an operation stands.
@@ -31,7 +45,7 @@ type place struct {
 
 func (p place) before(q place) bool { return p.seq < q.seq || p.seq == q.seq && p.op < q.op }
 
-// rev is one revocation that no restore has taken away.
+// rev is one revocation.
 type rev struct {
 	place
 	id        [16]byte // events.ID.Bytes
@@ -44,40 +58,63 @@ type rev struct {
 	actor     uint32
 	kind      events.Kind
 	reason    uint8 // place in events.Reasons
-	dead      bool  // restored, renewed, or expired
 }
 
 func newIndex() *index {
 	return &index{byID: make(map[[16]byte]uint32), byKey: make(map[events.Key]uint32)}
 }
 
+// indexOf makes an index of revocations, oldest first and with different ids,
+// and takes them over.
+func indexOf(v contents) *index {
+	x := &index{contents: v}
+	var both sync.WaitGroup
+	both.Go(func() {
+		x.byID = make(map[[16]byte]uint32, len(v.revs))
+		for i := range v.revs {
+			x.byID[v.revs[i].id] = uint32(i)
+		}
+	})
+	x.byKey = make(map[events.Key]uint32, len(v.revs))
+	for i := range v.revs {
+		r := &v.revs[i]
+		r.older = x.byKey[r.key]
+		x.byKey[r.key] = uint32(i + 1)
+	}
+	both.Wait()
+	return x
+}
+
 // add takes a revoke in. An id that is there already is a renewal: its newer
 // record takes over.
-func (x *index) add(key events.Key, term events.Term, op events.AuditOp, at events.Time, p place) {
-	x.remove(op.ID)
-	r := rev{
-		place: p, id: op.ID.Bytes(), key: key, term: term, effective: int64(op.EffectiveAt), at: int64(at) / 1000, older: x.byKey[key],
-		iss: x.issuers.number(op.Target.Iss), actor: x.actors.number(op.Actor), kind: op.Target.Kind,
-		reason: uint8(slices.Index(events.Reasons(), op.Reason)),
-	}
+func (x *index) add(op events.Op, full *auditOp, at events.Time, p place) {
+	id := op.ID.Bytes()
+	x.remove(id)
+	x.append(rev{
+		place: p, id: id, key: op.Key, term: op.Term, effective: op.Effective, at: int64(at) / 1000,
+		iss: x.issuers.number(full.Target.Iss), actor: x.actors.number(full.Actor), kind: op.Kind,
+		reason: uint8(slices.Index(events.Reasons(), full.Reason)),
+	})
+}
+
+func (x *index) append(r rev) {
+	r.older = x.byKey[r.key]
 	x.revs = append(x.revs, r)
 	n := uint32(len(x.revs))
 	x.byID[r.id] = n - 1
-	x.byKey[key] = n
+	x.byKey[r.key] = n
 }
 
 // remove takes a revocation away.
-func (x *index) remove(id events.ID) {
-	if i, ok := x.byID[id.Bytes()]; ok {
+func (x *index) remove(id [16]byte) {
+	if i, ok := x.byID[id]; ok {
 		x.kill(i)
 	}
 }
 
 func (x *index) kill(i uint32) {
-	if r := &x.revs[i]; !r.dead {
-		r.dead = true
-		x.dead++
-		delete(x.byID, r.id)
+	if x.dead.set(i) {
+		delete(x.byID, x.revs[i].id)
 	}
 }
 
@@ -94,7 +131,7 @@ func (x *index) get(id events.ID, now int64) (rev, bool) {
 func (x *index) of(key events.Key, now int64) iter.Seq[rev] {
 	return func(yield func(rev) bool) {
 		for n := x.byKey[key]; n != 0; n = x.revs[n-1].older {
-			if r := x.revs[n-1]; !r.dead && r.term.Live(now) && !yield(r) {
+			if r := x.revs[n-1]; !x.dead.has(n-1) && r.term.Live(now) && !yield(r) {
 				return
 			}
 		}
@@ -127,39 +164,89 @@ func (x *index) newestBefore(p place, now int64) iter.Seq[rev] {
 	}
 	return func(yield func(rev) bool) {
 		for i := end - 1; i >= 0; i-- {
-			if r := x.revs[i]; !r.dead && r.term.Live(now) && !yield(r) {
+			if r := x.revs[i]; !x.dead.has(uint32(i)) && r.term.Live(now) && !yield(r) {
 				return
 			}
 		}
 	}
 }
 
-// sweep forgets what has expired. It marks, and packs the arrays once half of
-// them is dead.
-func (x *index) sweep(now int64) {
-	for i := range x.revs {
-		if r := &x.revs[i]; !r.dead && !r.term.Live(now) {
+// sweep forgets what has expired among n revocations from a place in revs on,
+// and returns where to go on.
+func (x *index) sweep(now int64, from, n int) (next int) {
+	x.forgotten = max(x.forgotten, now)
+	next = min(from+n, len(x.revs))
+	for i := from; i < next; i++ {
+		if !x.revs[i].term.Live(now) {
 			x.kill(uint32(i))
 		}
 	}
-	if x.dead <= len(x.revs)/2 {
-		return
-	}
-	live := slices.DeleteFunc(x.revs, func(r rev) bool { return r.dead })
-	x.revs = slices.Clone(live) // gives the memory back
-	x.byID = make(map[[16]byte]uint32, len(live))
-	x.byKey = make(map[events.Key]uint32, len(live))
-	x.dead = 0
-	for i := range x.revs {
-		r := &x.revs[i]
-		r.older = x.byKey[r.key]
-		x.byID[r.id] = uint32(i)
-		x.byKey[r.key] = uint32(i + 1)
-	}
+	return next
+}
+
+// sparse reports whether more than half of the arrays is dead.
+func (x *index) sparse() bool { return x.dead.n > len(x.revs)/2 }
+
+// frozen returns the contents as they are now, and as they stay: what they
+// share with the index never changes. It costs a copy of a bit for each
+// revocation.
+func (x *index) frozen() contents {
+	v := x.contents
+	v.dead.words = slices.Clone(v.dead.words)
+	v.issuers.numbers, v.actors.numbers = nil, nil // theirs change
+	return v
 }
 
 // live is how many revocations are neither restored nor swept.
-func (x *index) live() int { return len(x.revs) - x.dead }
+func (v *contents) live() int { return len(v.revs) - v.dead.n }
+
+// packed makes an index of what is alive. It takes as long as it takes to make
+// one anew, and needs nothing but the contents.
+func (v *contents) packed() *index {
+	p := contents{revs: make([]rev, 0, v.live()), forgotten: v.forgotten}
+	issuers, actors := renumber(v.issuers, &p.issuers), renumber(v.actors, &p.actors)
+	for i, r := range v.revs {
+		if !v.dead.has(uint32(i)) {
+			r.iss, r.actor = issuers(r.iss), actors(r.actor)
+			p.revs = append(p.revs, r)
+		}
+	}
+	return indexOf(p)
+}
+
+// follow brings a packed index up to what has become of the index since v,
+// the contents that it was made of.
+func (p *index) follow(x *index, v contents) {
+	p.forgotten = x.forgotten
+	issuers, actors := renumber(x.issuers, &p.issuers), renumber(x.actors, &p.actors)
+	for i, r := range x.revs[len(v.revs):] {
+		if !x.dead.has(uint32(len(v.revs) + i)) {
+			r.iss, r.actor = issuers(r.iss), actors(r.actor)
+			if old, ok := p.byID[r.id]; ok { // renewed
+				p.kill(old)
+			}
+			p.append(r)
+		}
+	}
+	x.dead.since(v.dead, func(i uint32) {
+		id := x.revs[i].id
+		if n, ok := p.byID[id]; ok && p.revs[n].place == x.revs[i].place {
+			p.kill(n)
+		}
+	})
+}
+
+// renumber returns what turns a number of one list of names into that of
+// another, to which it adds the name if need be.
+func renumber(from names, to *names) func(uint32) uint32 {
+	known := make([]uint32, len(from.list)) // 1 + the number in to; 0: not asked yet
+	return func(n uint32) uint32 {
+		if known[n] == 0 {
+			known[n] = to.number(from.list[n]) + 1
+		}
+		return known[n] - 1
+	}
+}
 
 // names numbers strings that repeat: there are few issuers and actors.
 type names struct {
@@ -184,4 +271,40 @@ func (n *names) number(s string) uint32 {
 func (n *names) find(s string) (uint32, bool) {
 	i, ok := n.numbers[s]
 	return i, ok
+}
+
+// marks is a set of small numbers.
+type marks struct {
+	words []uint64
+	n     int // how many are in it
+}
+
+func (m *marks) has(i uint32) bool {
+	w := int(i / 64)
+	return w < len(m.words) && m.words[w]>>(i%64)&1 != 0
+}
+
+// set reports whether i is new.
+func (m *marks) set(i uint32) bool {
+	if m.has(i) {
+		return false
+	}
+	if w := int(i / 64); w >= len(m.words) {
+		m.words = append(m.words, make([]uint64, w+1-len(m.words))...)
+	}
+	m.words[i/64] |= 1 << (i % 64)
+	m.n++
+	return true
+}
+
+// since calls f for each number that was not in an earlier state of the set.
+func (m *marks) since(earlier marks, f func(uint32)) {
+	for w, word := range m.words {
+		if w < len(earlier.words) {
+			word &^= earlier.words[w]
+		}
+		for ; word != 0; word &= word - 1 {
+			f(uint32(w*64 + bits.TrailingZeros64(word)))
+		}
+	}
 }

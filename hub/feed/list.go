@@ -2,9 +2,11 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/hub/log"
 )
 
 // Revocation is a live revocation in full.
@@ -42,6 +44,9 @@ func (f *Feed) Get(ctx context.Context, id events.ID) (Revocation, error) {
 	list, err := f.read(ctx, []rev{r})
 	if err != nil {
 		return Revocation{}, err
+	}
+	if len(list) == 0 {
+		return Revocation{}, errNotFound()
 	}
 	return list[0], nil
 }
@@ -123,7 +128,10 @@ func (f *Feed) findValue(by Filter, from place, limit int, now int64, match func
 	return found[:min(len(found), limit)]
 }
 
-// read reads revocations in full from the log, each record once.
+// read reads revocations in full from the log, each record once. It leaves out
+// those whose record has aged out, which only a retention that was shortened
+// can do to what is live: they stay in force, but nobody can say any more what
+// they are about.
 func (f *Feed) read(ctx context.Context, revs []rev) ([]Revocation, error) {
 	list := make([]Revocation, 0, len(revs))
 	var ops []events.AuditOp
@@ -131,10 +139,13 @@ func (f *Feed) read(ctx context.Context, revs []rev) ([]Revocation, error) {
 	for _, r := range revs {
 		if r.seq != have {
 			var err error
-			if ops, err = f.readOps(ctx, r.seq); err != nil {
+			if ops, err = f.readOps(ctx, r.seq); err != nil && !errors.Is(err, log.ErrNotFound) {
 				return nil, err
 			}
 			have = r.seq
+		}
+		if ops == nil {
+			continue
 		}
 		list = append(list, Revocation{AuditOp: ops[r.op], RevokedAt: events.Time(r.at * 1000), Seq: r.seq})
 	}

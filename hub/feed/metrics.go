@@ -21,6 +21,11 @@ type Metrics struct {
 	tickSeconds     prometheus.Histogram
 	snapshotBytes   prometheus.Gauge
 	snapshotSeconds prometheus.Histogram
+	stateBytes      prometheus.Gauge
+	stateSeq        prometheus.Gauge
+	stateSeconds    prometheus.Histogram
+	stateFailed     prometheus.Counter
+	stateRefused    prometheus.Counter
 }
 
 // NewMetrics makes the metrics and registers them; with nil they count for
@@ -49,10 +54,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		snapshotSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "revocast_snapshot_build_duration_seconds", Help: "Time to build a snapshot.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 10)}),
+		stateBytes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "revocast_state_bytes", Help: "Size of the state file that was written last."}),
+		stateSeq: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "revocast_state_seq", Help: "Sequence number that the state file was written at last."}),
+		stateSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "revocast_state_write_duration_seconds", Help: "Time to write the state file.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12)}),
+		stateFailed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "revocast_state_failures_total", Help: "State files that could not be written."}),
+		stateRefused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "revocast_state_refused_total", Help: "State files that were not used at the start, because they did not fit the log."}),
 	}
 	if reg != nil {
 		reg.MustRegister(m.head, m.operations, m.subscribers, m.streams, m.streamsEnded, m.natsRequests, m.ticksFailed,
-			m.lastTick, m.tickSeconds, m.snapshotBytes, m.snapshotSeconds)
+			m.lastTick, m.tickSeconds, m.snapshotBytes, m.snapshotSeconds,
+			m.stateBytes, m.stateSeq, m.stateSeconds, m.stateFailed, m.stateRefused)
 	}
 	return m
 }
@@ -77,4 +94,10 @@ func (m *Metrics) ticked(begun time.Time) {
 func (m *Metrics) snapshotBuilt(size int, begun time.Time) {
 	m.snapshotBytes.Set(float64(size))
 	m.snapshotSeconds.Observe(time.Since(begun).Seconds())
+}
+
+func (m *Metrics) stateWritten(size int64, seq uint64, begun time.Time) {
+	m.stateBytes.Set(float64(size))
+	m.stateSeq.Set(float64(seq))
+	m.stateSeconds.Observe(time.Since(begun).Seconds())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -303,7 +304,7 @@ func (f *Feed) replay(q *events.Request, p *log.Proposal) func() (events.Draft, 
 	return func() (events.Draft, *log.Receipt, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		done, ok := f.requests.byKey[q.Key]
+		done, ok := f.requests.find(q.Key)
 		switch {
 		case !ok:
 			return p.Draft, nil, nil
@@ -317,13 +318,16 @@ func (f *Feed) replay(q *events.Request, p *log.Proposal) func() (events.Draft, 
 // replayed reads back what a request did.
 func (f *Feed) replayed(ctx context.Context, q *events.Request) ([]events.AuditOp, error) {
 	f.mu.Lock()
-	done := f.requests.byKey[q.Key]
+	done, ok := f.requests.find(q.Key)
 	f.mu.Unlock()
+	if !ok {
+		return nil, errors.New("the request was just forgotten")
+	}
 	ops, err := f.readOps(ctx, done.seq)
 	if err != nil {
 		return nil, err
 	}
-	end := int(done.op) + done.ops
+	end := int(done.op) + int(done.ops)
 	if end > len(ops) {
 		return nil, fmt.Errorf("record %d has no %d operations", done.seq, end)
 	}

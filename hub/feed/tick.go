@@ -83,9 +83,32 @@ func (f *Feed) sweepLive() {
 	f.live.Sweep(now.Add(-backwards).Unix())
 }
 
+// sweepAtOnce is how many revocations the index is swept of while the fold
+// waits: a fraction of a millisecond.
+const sweepAtOnce = 16 << 10
+
+// sweepIndex forgets what has expired, a piece at a time so that the fold is
+// not held up, and packs the index once more than half of it is dead. Only the
+// ticker calls it.
 func (f *Feed) sweepIndex(now time.Time) {
+	expired := now.Add(-backwards).Unix()
+	for at, done := 0, false; !done; {
+		f.mu.Lock()
+		at = f.index.sweep(expired, at, sweepAtOnce)
+		done = at == len(f.index.revs)
+		f.mu.Unlock()
+	}
+	f.mu.Lock()
+	f.requests.sweep(now.Add(-f.log.Retention()))
+	if !f.index.sparse() {
+		f.mu.Unlock()
+		return
+	}
+	v := f.index.frozen()
+	f.mu.Unlock()
+	packed := v.packed()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.index.sweep(now.Add(-backwards).Unix())
-	f.requests.sweep(now.Add(-f.log.Retention()))
+	packed.follow(f.index, v)
+	f.index = packed
 }

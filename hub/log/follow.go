@@ -43,8 +43,21 @@ var (
 // the caller's goroutine, one call at a time; its error ends Follow and is
 // returned as it is. History that is not what it was ends Follow and the log
 // with a *HistoryError. Anything that may pass, such as a lost connection, is
-// retried for ever. Follow may be called once in the life of a Log.
+// retried for ever. Follow or FollowAfter may be called once in the life of a
+// Log.
 func (l *Log) Follow(ctx context.Context, apply func(Entry) error) error {
+	return l.follow(ctx, follower{Log: l, apply: apply})
+}
+
+// FollowAfter is Follow for who has applied everything up to seq already, and
+// knows the chain there. The first record to come is seq + 1; one that does not
+// continue that chain, or a log that no longer holds it, is a *HistoryError, so
+// the caller makes sure with ChainAt first. Followed is seq at once.
+func (l *Log) FollowAfter(ctx context.Context, seq uint64, chain events.Chain, apply func(Entry) error) error {
+	return l.follow(ctx, follower{Log: l, apply: apply, started: true, seq: seq, chain: chain})
+}
+
+func (l *Log) follow(ctx context.Context, f follower) error {
 	l.mu.Lock()
 	switch {
 	case l.closed:
@@ -63,7 +76,9 @@ func (l *Log) Follow(ctx context.Context, apply func(Entry) error) error {
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
 
-	f := follower{Log: l, apply: apply}
+	if f.started {
+		l.place.advance(f.seq, f.chain)
+	}
 	err := f.run(ctx)
 	// Whoever found the fault, the follower or the committer, it is told here.
 	if h := (*HistoryError)(nil); errors.As(context.Cause(l.ctx), &h) {

@@ -323,35 +323,64 @@ const (
 // Read returns one record, or ErrNotFound if it has aged out or was not
 // appended yet.
 func (l *Log) Read(ctx context.Context, seq uint64) (Entry, error) {
+	e, _, err := l.read(ctx, seq)
+	return e, err
+}
+
+// read returns the chain before the record, too.
+func (l *Log) read(ctx context.Context, seq uint64) (Entry, events.Chain, error) {
 	if seq == 0 {
-		return Entry{}, ErrNotFound
+		return Entry{}, events.Chain{}, ErrNotFound
 	}
 	for n := 1; ; n++ {
 		msg, err := l.stream.GetMsg(ctx, seq)
 		if err == nil {
-			e, _, err := decode(msg.Sequence, msg.Time, msg.Header, msg.Data)
+			e, before, err := decode(msg.Sequence, msg.Time, msg.Header, msg.Data)
 			if err != nil {
-				return Entry{}, l.fault(Altered, seq, "%v", err)
+				return Entry{}, before, l.fault(Altered, seq, "%v", err)
 			}
-			return e, nil
+			return e, before, nil
 		}
 		if !errors.Is(err, jetstream.ErrMsgNotFound) {
-			return Entry{}, fmt.Errorf("read record %d: %w", seq, err)
+			return Entry{}, events.Chain{}, fmt.Errorf("read record %d: %w", seq, err)
 		}
 		state, err := l.look(ctx)
 		if err != nil {
-			return Entry{}, err
+			return Entry{}, events.Chain{}, err
 		}
 		if seq < firstSeq(state) || seq > state.LastSeq {
-			return Entry{}, ErrNotFound
+			return Entry{}, events.Chain{}, ErrNotFound
 		}
 		if n == readTries {
-			return Entry{}, l.fault(Gap, seq, "the stream does not have it")
+			return Entry{}, events.Chain{}, l.fault(Gap, seq, "the stream does not have it")
 		}
 		if err := sleep(ctx, readPause); err != nil {
-			return Entry{}, err
+			return Entry{}, events.Chain{}, err
 		}
 	}
+}
+
+// ChainAt returns the chain after a record: by the record itself or, if that
+// has aged out, by the one after it, or by the last tick if all have. It is
+// ErrNotFound if the log ends before the record, or begins so long after it
+// that nothing tells.
+func (l *Log) ChainAt(ctx context.Context, seq uint64) (events.Chain, error) {
+	e, err := l.Read(ctx, seq)
+	if !errors.Is(err, ErrNotFound) {
+		return e.Chain, err
+	}
+	_, before, err := l.read(ctx, seq+1)
+	if !errors.Is(err, ErrNotFound) {
+		return before, err
+	}
+	state, err := l.look(ctx)
+	switch {
+	case err != nil:
+		return events.Chain{}, err
+	case state.Msgs == 0 && state.LastSeq == seq && seq > 0:
+		return l.remember(ctx, seq)
+	}
+	return events.Chain{}, ErrNotFound
 }
 
 // head is a place after which a record can be appended.

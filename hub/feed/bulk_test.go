@@ -1,0 +1,155 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/hub/log"
+)
+
+// history is a log that was written in bulk, as no hub could: past the
+// committer, and without waiting for each answer. The records are those that a
+// hub writes for single requests.
+type history struct {
+	testing.TB
+	dir    string
+	server *log.Server
+	nc     *nats.Conn
+	log    *log.Log
+	key    events.SigningKey
+}
+
+// newHistory makes a log of records with one token's revocation each. The last
+// live of them are live for a day; the others have expired, except that each
+// thousandth record carries an Idempotency-Key that is still remembered.
+func newHistory(tb testing.TB, records, live int) *history {
+	tb.Helper()
+	h := &history{TB: tb, dir: tb.TempDir()}
+	h.key, _ = events.NewSigningKey(fixedSeed{})
+	h.open()
+	subject, salt := "revocast.default.log", h.log.Salt()
+	h.log.Close()
+	js, err := jetstream.New(h.nc, jetstream.WithPublishAsyncMaxPending(4000))
+	h.must(err)
+	var chain events.Chain
+	now := time.Now()
+	var lastAck jetstream.PubAckFuture
+	for i := range records {
+		exp := events.At(now.Add(-time.Hour))
+		if i >= records-live {
+			exp = events.At(now.Add(24 * time.Hour))
+		}
+		exp -= exp % 1000
+		full := events.AuditOp{
+			Verb: events.Revoke, ID: events.IDFrom(ulid.ULID{0: 1, 12: byte(i >> 24), 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)}),
+			Target:    events.Target{Kind: events.KindToken, Iss: iss, Value: fmt.Sprintf("token-%09d", i)},
+			ExpiresAt: exp, RetainUntil: exp, Reason: events.Logout, Actor: "key admin", Source: "api",
+		}
+		if i%1000 == 0 {
+			full.Request = Caller{Actor: "admin", IdempotencyKey: fmt.Sprint(i)}.request(1)
+		}
+		var d events.Draft
+		h.must(d.Add(events.Op{Verb: events.Revoke, Kind: events.KindToken, Key: salt.Key(full.Target), Term: full.Term(salt), ID: full.ID}, full))
+		rec := d.Record(events.At(now.Add(-time.Minute)))
+		after := chain.Next(events.HashPart(rec.Feed), events.HashPart(rec.Audit))
+		lastAck, err = js.PublishMsgAsync(&nats.Msg{
+			Subject: subject, Data: rec.Encode(),
+			Header: nats.Header{"Revocast-Chain": {chain.String()}, "Revocast-Chain-After": {after.String()}},
+		}, jetstream.WithStallWait(time.Minute))
+		h.must(err)
+		chain = after
+	}
+	<-js.PublishAsyncComplete()
+	select {
+	case ack := <-lastAck.Ok():
+		if ack.Sequence != uint64(records) {
+			tb.Fatalf("the last record is %d, want %d", ack.Sequence, records)
+		}
+	case err := <-lastAck.Err():
+		tb.Fatal(err)
+	}
+	h.close()
+	return h
+}
+
+type fixedSeed struct{}
+
+func (fixedSeed) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+func (h *history) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// open starts the server and opens the log, but no feed.
+func (h *history) open() {
+	h.Helper()
+	server, err := log.StartServer(log.ServerConfig{Dir: filepath.Join(h.dir, "log"), DangerouslySkipSync: true, MaxStore: 64 << 30})
+	h.must(err)
+	nc, err := server.Connect()
+	h.must(err)
+	l, err := log.Open(context.Background(), nc, log.Config{Feed: "default"})
+	h.must(err)
+	h.server, h.nc, h.log = server, nc, l
+}
+
+func (h *history) close() {
+	h.log.Close()
+	h.nc.Close()
+	h.server.Shutdown()
+}
+
+func (h *history) feed(state StateFile) *Feed {
+	h.Helper()
+	f, err := Open(context.Background(), Config{Log: h.log, Keys: h.key, State: state})
+	h.must(err)
+	return f
+}
+
+func BenchmarkRestart(b *testing.B) {
+	sizes := []int{100_000, 1_000_000}
+	if n := os.Getenv("RESTART_RECORDS"); n != "" { // for a history of any length
+		var records int
+		if _, err := fmt.Sscan(n, &records); err != nil {
+			b.Fatalf("RESTART_RECORDS: %v", err)
+		}
+		sizes = []int{records}
+	}
+	for _, n := range sizes {
+		h := newHistory(b, n, min(n, 1_000_000))
+		file := newStateOnDisk(b, h.dir)
+		measure := func(name string, state StateFile) {
+			b.Run(fmt.Sprintf("%s/records=%d", name, n), func(b *testing.B) {
+				for b.Loop() {
+					b.StopTimer()
+					h.open()
+					b.StartTimer()
+					f := h.feed(state)
+					b.StopTimer()
+					if got := f.Status(); got.Head != uint64(n) || got.Revocations != min(n, 1_000_000) {
+						b.Fatalf("%+v", got)
+					}
+					f.Close()
+					h.close()
+					b.StartTimer()
+				}
+			})
+		}
+		measure("replay", nil)
+		h.open()
+		h.feed(file).Close() // writes it
+		h.close()
+		measure("state", file)
+	}
+}
