@@ -128,7 +128,7 @@ func BenchmarkRestart(b *testing.B) {
 	}
 	for _, n := range sizes {
 		h := newHistory(b, n, min(n, 1_000_000))
-		file := newStateOnDisk(b, h.dir)
+		file := newStateOnDisk(h.dir)
 		measure := func(name string, state StateFile) {
 			b.Run(fmt.Sprintf("%s/records=%d", name, n), func(b *testing.B) {
 				for b.Loop() {

@@ -120,7 +120,7 @@ func (f *Feed) fits(ctx context.Context, h stateHeader, now time.Time) error {
 	}
 	chain, err := f.log.ChainAt(ctx, h.Seq)
 	switch {
-	case errors.Is(err, log.ErrNotFound):
+	case errors.Is(err, log.ErrNotFound), err == nil && h.Seq == 0:
 		return unusable{fmt.Errorf("it is at record %d, which the log does not reach, or no longer joins on to", h.Seq)}
 	case err != nil:
 		return fmt.Errorf("chain at record %d: %w", h.Seq, err)

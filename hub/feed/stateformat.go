@@ -140,7 +140,7 @@ func readState(file []byte, key events.PublicKey, expired int64) (s state, err e
 	s.forgotten = s.Forgotten
 	s.issuers, s.actors = r.names(s.Issuers), r.names(s.Actors)
 	// A count that is wrong can ask for no more memory than the file has.
-	s.revs = make([]rev, 0, min(s.Revocations, len(r.rest)/revSize))
+	s.revs = make([]rev, 0, max(0, min(s.Revocations, len(r.rest)/revSize)))
 	for range s.Revocations {
 		v := r.rev()
 		if r.short || !v.kind.Valid() || int(v.iss) >= s.Issuers || int(v.actor) >= s.Actors {
@@ -151,12 +151,16 @@ func readState(file []byte, key events.PublicKey, expired int64) (s state, err e
 		}
 	}
 	s.forgotten = max(s.forgotten, expired)
-	s.requests = make([]request, 0, min(s.Requests, len(r.rest)/requestSize))
+	s.requests = make([]request, 0, max(0, min(s.Requests, len(r.rest)/requestSize)))
 	for range s.Requests {
-		s.requests = append(s.requests, r.request())
+		q := r.request()
+		if r.short {
+			return s, fmt.Errorf("request %d is cut short", len(s.requests))
+		}
+		s.requests = append(s.requests, q)
 	}
-	if r.short || len(r.rest) > 0 {
-		return s, errors.New("its counts do not fit its length")
+	if len(r.rest) > 0 {
+		return s, errors.New("something follows the last request")
 	}
 	return s, nil
 }

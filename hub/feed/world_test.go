@@ -36,6 +36,7 @@ type world struct {
 	feed   *Feed
 	http   *httptest.Server
 	close  func()
+	asked  map[string]Result // what became of requests, by Idempotency-Key
 
 	mu  sync.Mutex
 	now time.Time // guarded by mu
