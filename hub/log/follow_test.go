@@ -120,3 +120,91 @@ func TestSlowFollowerMissesNothing(t *testing.T) {
 	}
 	mustChain(t, r.catchUp())
 }
+
+func TestFollowAfter(t *testing.T) {
+	w, l, r := began(t)
+	entries := r.catchUp()
+	again := w.open()
+	late := &reader{seen: make(map[string][]uint64)}
+	late.world, late.log, late.done = w, again, make(chan struct{})
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		defer close(late.done)
+		late.err = again.FollowAfter(ctx, 2, entries[1].Chain, late.apply)
+	}()
+	t.Cleanup(func() { stop(); <-late.done })
+	if err := again.WaitFollowed(w.ctx(), 2); err != nil {
+		t.Fatal(err)
+	}
+	w.append(l, "d")
+	got := late.catchUp()
+	if len(got) != 2 || got[0].Seq != 3 || got[1].Seq != 4 {
+		t.Fatalf("after record 2 come %d records, %+v", len(got), got)
+	}
+	mustAgree(t, got[:1], entries[2:])
+}
+
+// Nobody goes on from where the log has never been.
+func TestFollowAfterAnotherHistory(t *testing.T) {
+	for name, tt := range map[string]struct {
+		seq   uint64
+		chain int // of which record
+		want  Fault
+	}{
+		"the chain of another record": {2, 1, Altered},
+		"beyond the end":              {9, 2, Rewound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _, r := began(t)
+			chain := r.catchUp()[tt.chain-1].Chain
+			again := w.open()
+			err := again.FollowAfter(w.ctx(), tt.seq, chain, func(e Entry) error {
+				t.Errorf("record %d was applied", e.Seq)
+				return nil
+			})
+			var h *HistoryError
+			if !errors.As(err, &h) || h.Fault != tt.want {
+				t.Errorf("follow: %v, want history %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestChainAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	short := func(c *Config) { c.Retention = 1500 * time.Millisecond }
+	l := w.open(short)
+	r := w.follow(l)
+	for _, name := range []string{"a", "b", "c"} {
+		w.append(l, name)
+	}
+	entries := r.catchUp()
+	for _, e := range entries {
+		if got, err := l.ChainAt(w.ctx(), e.Seq); err != nil || got != e.Chain {
+			t.Errorf("chain at %d: %v, %v", e.Seq, got, err)
+		}
+	}
+	for _, seq := range []uint64{4, 1000, 1<<64 - 1} {
+		if _, err := l.ChainAt(w.ctx(), seq); !errors.Is(err, ErrNotFound) {
+			t.Errorf("chain at %d, after the end: %v", seq, err)
+		}
+	}
+	aged := func(first uint64) func() bool {
+		return func() bool {
+			got, err := l.First(w.ctx())
+			return err == nil && got == first
+		}
+	}
+	w.until("all have aged out", aged(4))
+	if got, err := l.ChainAt(w.ctx(), 3); err != nil || got != entries[2].Chain {
+		t.Errorf("chain at the head of what has aged out: %v, %v", got, err)
+	}
+	w.append(l, "d")
+	if got, err := l.ChainAt(w.ctx(), 3); err != nil || got != entries[2].Chain {
+		t.Errorf("chain before the first: %v, %v", got, err)
+	}
+	if _, err := l.ChainAt(w.ctx(), 2); !errors.Is(err, ErrNotFound) {
+		t.Errorf("chain before that: %v", err)
+	}
+}
