@@ -1,8 +1,12 @@
 package feed
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -152,4 +156,72 @@ func BenchmarkRestart(b *testing.B) {
 		h.close()
 		measure("state", file)
 	}
+}
+
+// BenchmarkStateWrite writes the state of a million revocations down, and reads
+// it again. How long that holds the fold up is hold-ns/op: applying a record
+// waits for no more.
+func BenchmarkStateWrite(b *testing.B) {
+	const n = 1_000_000
+	x := newIndex()
+	full := &auditOp{Reason: events.Logout, Actor: "key admin"}
+	for i := range uint32(n) {
+		var id [16]byte
+		binary.BigEndian.PutUint32(id[12:], i)
+		sum := sha256.Sum256(id[:])
+		x.add(events.Op{Verb: events.Revoke, Kind: events.KindToken, Key: events.Key(sum[:]), ID: events.IDFrom(id), Term: events.Term{Exp: events.Never}}, full, 1, place{uint64(i), 0})
+	}
+	x.kill(n - 1)
+	key, err := events.NewSigningKey(fixedSeed{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	take := func() state {
+		v := x.frozen()
+		return state{stateHeader{Feed: "default", Epoch: "abcdefghijkl", Seq: n, At: 1, Issuers: 1, Actors: 1, Revocations: v.live()}, v, nil}
+	}
+	var file bytes.Buffer
+	s := take()
+	if _, err := s.write(&file, key); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("write", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(file.Len()))
+		var held time.Duration
+		for b.Loop() {
+			begun := time.Now()
+			s := take()
+			held += time.Since(begun)
+			if _, err := s.write(io.Discard, key); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(held.Nanoseconds())/float64(b.N), "hold-ns/op")
+		b.ReportMetric(float64(file.Len())/n, "bytes/revocation")
+	})
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(file.Len()))
+		for b.Loop() {
+			s, err := readState(file.Bytes(), key.Public(), 0)
+			if err != nil || len(s.revs) != n-1 {
+				b.Fatal(len(s.revs), err)
+			}
+		}
+	})
+	b.Run("read and take up", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			s, err := readState(file.Bytes(), key.Public(), 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			live := make(chan *events.LiveSet)
+			go func() { live <- liveOf(s.revs, 0) }()
+			if y := indexOf(s.contents); y.live() != n-1 || (<-live).Len() != n-1 {
+				b.Fatal("not all is there")
+			}
+		}
+	})
 }

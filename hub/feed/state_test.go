@@ -262,6 +262,9 @@ func (w *world) eventfulHistory(t *rapid.T, store func()) {
 			case 4:
 				by = Caller{Actor: "tester", IdempotencyKey: fmt.Sprint("key-", n), Body: fmt.Append(nil, "key-", n)}
 				o.Target.Kind = events.KindSession
+				if rapid.Bool().Draw(t, "short") { // the request is remembered for longer
+					o.Target.Kind, o.ExpiresAt = events.KindToken, events.At(w.time().Add(time.Minute))
+				}
 			}
 			res, err := w.feed.Revoke(context.Background(), by, []Order{o}, false)
 			w.must(err)
@@ -401,10 +404,13 @@ func FuzzReadState(f *testing.F) {
 	x := newIndex()
 	x.add(events.Op{Verb: events.Revoke, Kind: events.KindToken, Key: events.Key{1}, Term: events.Term{Exp: events.Never}, ID: events.IDFrom([16]byte{1})}, &auditOp{Actor: "a"}, 1, place{1, 0})
 	x.add(events.Op{Verb: events.Revoke, Kind: events.KindSubject, Key: events.Key{2}, Term: events.Term{Exp: events.Never, Cutoff: 5}, ID: events.IDFrom([16]byte{2})}, &auditOp{Actor: "b"}, 1, place{2, 0})
-	s := state{stateHeader{Feed: "default", Epoch: "abcdefghijkl", Seq: 2, Issuers: 1, Actors: 2, Revocations: 2, Requests: 1}, x.frozen(), []request{{ops: 1}}}
+	s := state{stateHeader{Feed: "default", Epoch: "abcdefghijkl", Seq: 2, At: 1, Issuers: 1, Actors: 2, Revocations: 2, Requests: 1}, x.frozen(), []request{{ops: 1}}}
 	var buf bytes.Buffer
 	if _, err := s.write(&buf, key); err != nil {
 		f.Fatal(err)
+	}
+	if s, err := readState(buf.Bytes(), key.Public(), 0); err != nil || len(s.revs) != 2 || len(s.requests) != 1 {
+		f.Fatalf("%+v, %v", s, err)
 	}
 	f.Add(buf.Bytes()[:buf.Len()-64])
 	f.Add([]byte(stateMagic + "\x7f\xff\xff\xff{}"))
