@@ -15,7 +15,13 @@
 // The live set (package events) is what a check asks. The index knows where
 // in the log each live revocation stands; what it says in full is read from
 // there. The frames hold the latest records as the bytes that subscribers
-// get, each encoded once. All three are made anew from the log at the start.
+// get, each encoded once.
+//
+// At the start the live set and the index are made anew: from the state file,
+// if there is one that this hub has signed and that the log has been through,
+// and the records since; else from all of the log. Both ways end in the same
+// feed. The frames begin where the follower does. While the state is written
+// down the fold goes on.
 //
 // # Promises to a reader of the stream
 //

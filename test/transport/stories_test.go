@@ -30,7 +30,7 @@ func TestRevoke(t *testing.T) {
 		w.mustResync(never)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if reach := h.feed.WaitReach(ctx, seq); reach != (feed.Reach{Applied: 1, Connected: 1}) {
+		if reach := h.feed.WaitReach(ctx, seq); reach.Applied != 1 || reach.Connected != 1 {
 			t.Errorf("reach is %+v", reach)
 		}
 		if list := h.feed.Subscribers(); len(list) != 1 || list[0].Name != "orders" || list[0].Applied != seq {
