@@ -214,24 +214,22 @@ func (v *contents) packed() *index {
 	return indexOf(p)
 }
 
-// follow brings a packed index up to what has become of the index since v,
-// the contents that it was made of.
-func (p *index) follow(x *index, v contents) {
-	p.forgotten = x.forgotten
-	issuers, actors := renumber(x.issuers, &p.issuers), renumber(x.actors, &p.actors)
-	for i, r := range x.revs[len(v.revs):] {
-		if !x.dead.has(uint32(len(v.revs) + i)) {
+// follow brings an index that was packed of v up to what has become of the one
+// that v is of.
+func (x *index) follow(old *index, v contents) {
+	x.forgotten = old.forgotten
+	issuers, actors := renumber(old.issuers, &x.issuers), renumber(old.actors, &x.actors)
+	for i, r := range old.revs[len(v.revs):] {
+		if !old.dead.has(uint32(len(v.revs) + i)) {
 			r.iss, r.actor = issuers(r.iss), actors(r.actor)
-			if old, ok := p.byID[r.id]; ok { // renewed
-				p.kill(old)
-			}
-			p.append(r)
+			x.remove(r.id) // it was renewed
+			x.append(r)
 		}
 	}
-	x.dead.since(v.dead, func(i uint32) {
-		id := x.revs[i].id
-		if n, ok := p.byID[id]; ok && p.revs[n].place == x.revs[i].place {
-			p.kill(n)
+	old.dead.since(v.dead, func(i uint32) {
+		r := &old.revs[i]
+		if n, ok := x.byID[r.id]; ok && x.revs[n].place == r.place {
+			x.kill(n)
 		}
 	})
 }
