@@ -142,6 +142,7 @@ func TestStateWhoseRecordsHaveAgedOut(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, file := newStateWorld(t, short)
 			w.revoke(events.KindSubject, "alice")
 			w.store(file, w.cfg.Keys, nil)
