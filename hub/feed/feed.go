@@ -149,7 +149,13 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
 	}
 	f.keeper.seq = f.seq
-	f.running.Go(func() { f.follow(run, f.seq, f.chain) })
+	seq, chain, err := f.beforeState(ctx)
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
+	}
+	resumed := f.seq
+	f.running.Go(func() { f.follow(run, seq, chain, resumed) })
 	if cfg.State != nil {
 		f.running.Go(func() { f.keep(run) })
 	}
@@ -159,7 +165,6 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 	}
 	// Before the first tick, by which the others learn that there is somebody
 	// to ask.
-	var err error
 	if f.hubs, err = f.log.Join(ctx, f.answer); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
@@ -168,13 +173,22 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 	return f, nil
 }
 
-// follow follows the log from where the state file has left the fold.
-func (f *Feed) follow(ctx context.Context, seq uint64, chain events.Chain) {
+// follow follows the log from a record on. What the state file has told, up to
+// resumed, goes to the frames only.
+func (f *Feed) follow(ctx context.Context, seq uint64, chain events.Chain, resumed uint64) {
+	apply := func(e log.Entry) error {
+		if e.Seq > resumed {
+			return f.fold(e)
+		}
+		f.frames.startAt(e.Seq)
+		f.frames.append(appendRecordFrame(nil, f.log.Epoch(), e))
+		return nil
+	}
 	err := error(nil)
 	if seq == 0 {
-		err = f.log.Follow(ctx, f.fold)
+		err = f.log.Follow(ctx, apply)
 	} else {
-		err = f.log.FollowAfter(ctx, seq, chain, f.fold)
+		err = f.log.FollowAfter(ctx, seq, chain, apply)
 	}
 	if err != nil {
 		f.err = err

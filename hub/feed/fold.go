@@ -39,6 +39,9 @@ func (f *Feed) fold(e log.Entry) error {
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.seq != 0 && e.Seq != f.seq+1 {
+		return fmt.Errorf("record %d comes after record %d", e.Seq, f.seq) // what lies between has aged out since the state file was found to fit
+	}
 	if full == nil {
 		f.index.forgotten = max(f.index.forgotten, expired)
 	}

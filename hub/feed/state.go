@@ -142,8 +142,27 @@ func (f *Feed) take(s state, now time.Time) {
 	f.live = <-live
 	f.dueAt.Store(f.live.Advance(now.UnixMilli()))
 	f.seq, f.chain = s.Seq, s.Chain
-	f.frames.startAt(s.Seq + 1)
 	f.cfg.Metrics.folded(s.Seq, 0)
+}
+
+// tail is how many records before the state file's a start reads all the same:
+// a subscriber that comes back a little behind gets them, not a snapshot.
+const tail = 512
+
+// beforeState returns the record after which to follow the log, and the chain
+// there; zero for the first.
+func (f *Feed) beforeState(ctx context.Context) (uint64, events.Chain, error) {
+	if f.seq <= tail {
+		return 0, events.Chain{}, nil
+	}
+	chain, err := f.log.ChainAt(ctx, f.seq-tail)
+	if errors.Is(err, log.ErrNotFound) { // it has aged out
+		return f.seq, f.chain, nil
+	}
+	if err != nil {
+		return 0, events.Chain{}, fmt.Errorf("chain at record %d: %w", f.seq-tail, err)
+	}
+	return f.seq - tail, chain, nil
 }
 
 // liveOf is the live set that revocations make, at a unix millisecond. It reads

@@ -427,3 +427,32 @@ func FuzzReadState(f *testing.F) {
 		indexOf(s.contents)
 	})
 }
+
+// A subscriber that was a little behind when its hub was restarted gets what
+// it lacks, not a snapshot.
+func TestStartWithStateHasTheTail(t *testing.T) {
+	w, file := newStateWorld(t)
+	for i := range tail + 3 {
+		w.revoke(events.KindSubject, fmt.Sprint("user", i))
+	}
+	w.store(file, w.cfg.Keys, nil)
+	w.revoke(events.KindSubject, "after")
+	f, used := w.another(file)
+	if !used {
+		t.Fatal("the state file is not used")
+	}
+	head := f.Position()
+	for _, c := range []struct {
+		behind uint64
+		mode   string
+	}{{0, events.ModeDelta}, {1, events.ModeDelta}, {2, events.ModeDelta}, {tail + 1, events.ModeDelta}, {tail + 2, events.ModeSnapshot}} {
+		hello, _, err := f.attach(t.Context(), events.Position{Epoch: head.Epoch, Seq: head.Seq - c.behind})
+		w.must(err)
+		if hello.Mode != c.mode {
+			t.Errorf("%d records behind: mode %s, want %s", c.behind, hello.Mode, c.mode)
+		}
+	}
+	if f.index.live() != tail+4 || f.live.Len() != tail+4 {
+		t.Errorf("%d revocations, %d targets; the tail was folded twice", f.index.live(), f.live.Len())
+	}
+}

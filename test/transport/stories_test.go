@@ -33,12 +33,15 @@ func TestRevoke(t *testing.T) {
 		if reach := h.feed.WaitReach(ctx, seq); reach.Applied != 1 || reach.Connected != 1 {
 			t.Errorf("reach is %+v", reach)
 		}
-		if list := h.feed.Subscribers(); len(list) != 1 || list[0].Name != "orders" || list[0].Applied != seq {
+		if list, _ := h.feed.Subscribers(ctx); len(list) != 1 || list[0].Name != "orders" || list[0].Applied != seq {
 			t.Errorf("the hub knows %+v", list)
 		}
 		// And when it has gone, the hub does not wait for it.
 		w.must(w.sub.Close())
-		w.eventually("gone", func(subscriber.Status) bool { return len(h.feed.Subscribers()) == 0 })
+		w.eventually("gone", func(subscriber.Status) bool {
+			list, _ := h.feed.Subscribers(ctx)
+			return len(list) == 0
+		})
 	})
 }
 

@@ -192,6 +192,7 @@ func (silent) Resync(string)              {}
 func (silent) Invalid(string)             {}
 func (silent) Reported(bool)              {}
 func (silent) Disconnected()              {}
+func (silent) Exchange(string)            {}
 
 func (s *stalling) Applied(int) {
 	if s.w.stall != nil {
