@@ -140,6 +140,13 @@ type changing struct {
 
 func (c *changing) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
+// FlushError is what http.ResponseController calls; a flood is a writer, too.
+func (c *changing) FlushError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return http.NewResponseController(c.ResponseWriter).Flush()
+}
+
 func (c *changing) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

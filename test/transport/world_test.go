@@ -242,8 +242,9 @@ func (w *world) mustEnforce(jtis ...string) {
 // mustReach waits until the subscriber is fresh at the head of a hub.
 func (w *world) mustReach(h *hub) {
 	w.Helper()
-	want := h.feed.Position().String()
-	w.eventually("fresh at "+want, func(s subscriber.Status) bool { return s.State == subscriber.Fresh && s.Position == want })
+	w.eventually("fresh at the head", func(s subscriber.Status) bool {
+		return s.State == subscriber.Fresh && s.Position == h.feed.Position().String()
+	})
 }
 
 // mustGoStale waits until the proofs of before have lapsed, and a while longer.
