@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +31,8 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	playRole() // returns unless this is the child of a test
 	dir, err := os.MkdirTemp("", "revocast-test-")
 	if err != nil {
 		panic(err)
@@ -61,13 +64,15 @@ type world struct {
 	testing.TB
 	dir    string
 	listen string
+	ops    string
+	own    *ownHub // if not nil, hubs are processes of this test binary
 	hub    *exec.Cmd
 	log    *bytes.Buffer // of the hub that runs now; read after it has ended
 	signer ed25519.PrivateKey
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{TB: t, dir: filepath.Join(t.TempDir(), "data"), listen: freeAddr(t)}
+	w := &world{TB: t, dir: filepath.Join(t.TempDir(), "data"), listen: freeAddr(t), ops: freeAddr(t)}
 	var err error
 	_, w.signer, err = ed25519.GenerateKey(rand.Reader)
 	w.must(err)
@@ -97,16 +102,30 @@ func (w *world) url() string { return "http://" + w.listen }
 // given, and waits until it serves.
 func (w *world) startHub(flags ...string) {
 	w.Helper()
-	w.log = new(bytes.Buffer)
-	flags = append([]string{"--data", w.dir, "--listen", w.listen, "--ops-listen", "127.0.0.1:0"}, flags...)
-	w.hub = exec.Command(filepath.Join(bin, "hub"), flags...)
-	w.hub.Env = append(os.Environ(), "REVOCAST_ADMIN_KEY="+adminKey)
-	w.hub.Stdout, w.hub.Stderr = w.log, w.log
-	w.must(w.hub.Start())
+	w.launchHub(flags...)
 	w.eventually("the hub serves", func() bool {
 		resp, err := w.call("GET", "/v1/status", "")
 		return err == nil && resp.status == http.StatusOK
 	})
+}
+
+// launchHub starts the hub and does not wait.
+func (w *world) launchHub(flags ...string) {
+	w.Helper()
+	w.hub = w.hubCommand(flags...)
+	w.must(w.hub.Start())
+}
+
+func (w *world) hubCommand(flags ...string) *exec.Cmd {
+	w.log = new(bytes.Buffer)
+	cmd := exec.Command(filepath.Join(bin, "hub"), "--data", w.dir, "--listen", w.listen, "--ops-listen", w.ops)
+	cmd.Args = append(cmd.Args, flags...)
+	cmd.Env = append(os.Environ(), "REVOCAST_ADMIN_KEY="+adminKey)
+	if w.own != nil {
+		cmd = w.ownHubCommand()
+	}
+	cmd.Stdout, cmd.Stderr = w.log, w.log
+	return cmd
 }
 
 // killHub is what a power cut is to a process.
