@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,8 +68,26 @@ type world struct {
 	ops    string
 	own    *ownHub // if not nil, hubs are processes of this test binary
 	hub    *exec.Cmd
-	log    *bytes.Buffer // of the hub that runs now; read after it has ended
+	log    *output // of the hub that runs now, or ran last
 	signer ed25519.PrivateKey
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
 }
 
 func newWorld(t testing.TB) *world {
@@ -117,7 +136,7 @@ func (w *world) launchHub(flags ...string) {
 }
 
 func (w *world) hubCommand(flags ...string) *exec.Cmd {
-	w.log = new(bytes.Buffer)
+	w.log = new(output)
 	cmd := exec.Command(filepath.Join(bin, "hub"), "--data", w.dir, "--listen", w.listen, "--ops-listen", w.ops)
 	cmd.Args = append(cmd.Args, flags...)
 	cmd.Env = append(os.Environ(), "REVOCAST_ADMIN_KEY="+adminKey)
