@@ -100,6 +100,8 @@ type Log struct {
 	ctx  context.Context
 	stop context.CancelCauseFunc
 
+	oldest atomic.Pointer[oldest] // when the stream was last looked at; nil if it held nothing
+
 	queue queue
 	place place         // of the follower
 	last  atomic.Uint64 // the highest record that the committer knows to be stored
@@ -174,7 +176,7 @@ func (l *Log) open(ctx context.Context) (h head, err error) {
 	if l.ticks, err = openStream(ctx, l.js, tickStream(l.cfg)); err != nil {
 		return h, err
 	}
-	return l.learn(ctx)
+	return l.recall(ctx)
 }
 
 // Feed is the feed's name.
@@ -286,6 +288,7 @@ func (l *Log) lookOnce(ctx context.Context) (jetstream.StreamState, *HistoryErro
 	case info.State.LastSeq < seen:
 		return info.State, l.fault(Rewound, seen, "the stream ends at %d", info.State.LastSeq), nil
 	}
+	l.oldest.Store(oldestIn(info))
 	return info.State, nil, nil
 }
 
@@ -312,6 +315,13 @@ func leased(c *jetstream.ClusterInfo) error {
 		return errNoLease
 	}
 	return nil
+}
+
+func oldestIn(info *jetstream.StreamInfo) *oldest {
+	if info.State.Msgs == 0 {
+		return nil
+	}
+	return &oldest{info.State.FirstSeq, info.State.FirstTime, info.Config.MaxAge}
 }
 
 // A replica may not have a record yet that the leader has stored.
@@ -388,6 +398,42 @@ type head struct {
 	seq   uint64
 	chain events.Chain
 	at    events.Time // of the record at seq
+}
+
+// recall asks where the log ends, for the first time, and compares its ends
+// with what the last ticks have seen. A store whose newest block is damaged
+// after a crash, or whose oldest is missing, is to the server a shorter
+// history, and valid.
+func (l *Log) recall(ctx context.Context) (head, error) {
+	last, first, err := l.ticked(ctx) // before the question, since others may be ticking
+	if err != nil {
+		return head{}, err
+	}
+	l.last.Store(last.seq) // so that a log that ends before is a fault
+	h, err := l.learn(ctx)
+	if err != nil {
+		return h, err
+	}
+	begins := h.seq + 1
+	if o := l.oldest.Load(); o != nil {
+		begins = o.seq
+	}
+	for _, o := range first {
+		if o.missed(begins, l.cfg.Retention, l.cfg.Now()) {
+			return h, l.fail(l.fault(Gap, o.seq, "it is gone before its time; the stream begins at %d", begins))
+		}
+	}
+	if last.seq < begins {
+		return h, nil
+	}
+	e, err := l.Read(ctx, last.seq)
+	if err == nil && e.Chain != last.chain {
+		err = l.fail(l.fault(Altered, last.seq, "its chain is %v, and was %v when a hub ticked", e.Chain, last.chain))
+	}
+	if errors.Is(err, ErrNotFound) {
+		err = nil // it has aged out this moment
+	}
+	return h, err
 }
 
 // learn asks the server where the log ends.
