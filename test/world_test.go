@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -68,7 +69,9 @@ type world struct {
 	ops    string
 	own    *ownHub // if not nil, hubs are processes of this test binary
 	hub    *exec.Cmd
-	log    *output // of the hub that runs now, or ran last
+	ended  chan struct{} // closed when that hub has ended
+	exit   error         // how; set before ended is closed
+	log    *output       // of the hub that runs now, or ran last
 	signer ed25519.PrivateKey
 }
 
@@ -131,8 +134,13 @@ func (w *world) startHub(flags ...string) {
 // launchHub starts the hub and does not wait.
 func (w *world) launchHub(flags ...string) {
 	w.Helper()
-	w.hub = w.hubCommand(flags...)
-	w.must(w.hub.Start())
+	hub, ended := w.hubCommand(flags...), make(chan struct{})
+	w.must(hub.Start())
+	w.hub, w.ended = hub, ended
+	go func() { // ends with the hub
+		w.exit = hub.Wait()
+		close(ended)
+	}()
 }
 
 func (w *world) hubCommand(flags ...string) *exec.Cmd {
@@ -150,8 +158,10 @@ func (w *world) hubCommand(flags ...string) *exec.Cmd {
 // killHub is what a power cut is to a process.
 func (w *world) killHub() {
 	w.Helper()
-	w.must(w.hub.Process.Kill())
-	_ = w.hub.Wait() // says that it was killed
+	if err := w.hub.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		w.Fatal(err)
+	}
+	<-w.ended
 	w.hub = nil
 }
 
@@ -161,16 +171,13 @@ func (w *world) stopHub() {
 		return
 	}
 	_ = w.hub.Process.Signal(os.Interrupt)
-	ended := make(chan error, 1)
-	go func() { ended <- w.hub.Wait() }()
 	select {
-	case err := <-ended:
-		if err != nil {
-			w.Errorf("the hub ended with %v\n%s", err, w.log)
+	case <-w.ended:
+		if w.exit != nil {
+			w.Errorf("the hub ended with %v\n%s", w.exit, w.log)
 		}
 	case <-time.After(30 * time.Second):
-		_ = w.hub.Process.Kill()
-		<-ended
+		w.killHub()
 		w.Errorf("the hub did not stop\n%s", w.log)
 	}
 	w.hub = nil
