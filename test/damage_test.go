@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/subscriber"
 )
 
 // A disk that lies: whatever becomes of the hub's files while it is stopped,
@@ -222,4 +224,52 @@ func newestBlock(w *world) string {
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return lines[len(lines)-1]
+}
+
+// The same for the file in which a subscriber keeps its set: a damaged one is
+// not used, and the subscriber says so. A part of the set is never taken for
+// the whole.
+func TestDamagedSnapshotFile(t *testing.T) {
+	random := dice(t)
+	w := newWorld(t)
+	w.startHub()
+	file := filepath.Join(t.TempDir(), "set")
+	kept := func(c *subscriber.Config) { c.SnapshotFile = file }
+	sub := w.subscribe(kept)
+	for n := range 100 {
+		w.revoke(events.KindToken, fmt.Sprint("t", n))
+	}
+	w.eventually("all is enforced", func() bool { return sub.Status().Live["token"] == 100 })
+	w.must(sub.Close())
+	w.stopHub()
+	whole, err := os.ReadFile(file)
+	w.must(err)
+
+	start := func() subscriber.Status {
+		s, err := subscriber.New(subscriber.Config{
+			Hubs: []string{w.url()}, Credential: adminKey, SnapshotFile: file, Logger: slog.New(slog.DiscardHandler),
+		})
+		w.must(err)
+		status := s.Status()
+		w.must(s.Close())
+		w.must(os.WriteFile(file, whole, 0o600))
+		return status
+	}
+	if s := start(); s.Live["token"] != 100 {
+		t.Fatalf("of the whole file it takes %v", s.Live)
+	}
+	for range quickOr(100, 5000) {
+		b := slices.Clone(whole)
+		at := random.IntN(len(b))
+		what := fmt.Sprintf("bit flipped at %d of %d", at, len(b))
+		if random.IntN(2) == 0 {
+			b[at] ^= 1 << random.IntN(8)
+		} else {
+			what, b = fmt.Sprintf("cut off at %d of %d", at, len(b)), b[:at]
+		}
+		w.must(os.WriteFile(file, b, 0o600))
+		if s := start(); s.Live["token"] != 0 || s.Invalid["file"] != 1 || s.State == subscriber.Fresh {
+			t.Errorf("%s: %s, with %v, having refused %v", what, s.State, s.Live, s.Invalid)
+		}
+	}
 }

@@ -1,0 +1,187 @@
+package test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/subscriber"
+)
+
+// smallDisk is a file system in memory of a size, in a mount namespace of a
+// process of its own, so that it needs no privilege and leaves nothing behind.
+// Others reach it through that process.
+func smallDisk(t testing.TB, size int) (dir string) {
+	cmd := roleCommand("disk", diskPart{t.TempDir(), size})
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		Pdeathsig:   unix.SIGKILL,
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+		t.Skipf("NOT RUN: this machine does not allow to make a namespace for a small disk: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close() // which ends it
+		_ = cmd.Wait()
+	})
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	dir, ok := strings.CutPrefix(strings.TrimSpace(line), "mounted ")
+	if !ok {
+		t.Skipf("NOT RUN: this machine does not allow to mount a small disk: %s", line)
+	}
+	return fmt.Sprintf("/proc/%d/root%s", cmd.Process.Pid, dir)
+}
+
+type diskPart struct {
+	Dir  string
+	Size int
+}
+
+// playDisk mounts the disk and holds it until its input ends.
+func playDisk(part []byte) error {
+	var p diskPart
+	if err := json.Unmarshal(part, &p); err != nil {
+		return err
+	}
+	if err := unix.Mount("revocast-test", p.Dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", p.Size)); err != nil {
+		fmt.Println(err)
+		return err
+	}
+	fmt.Println("mounted", p.Dir)
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func init() { roles["disk"] = playDisk }
+
+// fill leaves so many bytes of a disk free, and none if free is zero.
+func fill(w *world, ballast string, free int64) {
+	w.Helper()
+	f, err := os.OpenFile(ballast, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	w.must(err)
+	defer f.Close()
+	piece := make([]byte, 1<<20)
+	for {
+		var st unix.Statfs_t
+		w.must(unix.Statfs(ballast, &st))
+		left := int64(st.Bavail)*st.Bsize - free
+		if left <= 0 {
+			return
+		}
+		if _, err := f.Write(piece[:min(left, int64(len(piece)))]); errors.Is(err, unix.ENOSPC) {
+			return
+		} else if err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// status of a revocation that is tried now.
+func (w *world) tryRevoke(jti string) (int, string) {
+	w.Helper()
+	a, err := w.call("POST", "/v1/revocations", order(events.KindToken, jti))
+	w.must(err)
+	return a.status, string(a.body)
+}
+
+// Promise 1 on a disk that fills up. Before it is full new revocations are
+// refused with 507, and all else goes on: ticks, streams, reads, and the
+// subscribers stay fresh. There is room again, and nobody has to do anything.
+func TestDiskFillsUp(t *testing.T) {
+	w := newWorld(t)
+	disk := smallDisk(t, 160<<20)
+	w.dir = filepath.Join(disk, "data")
+	ballast := filepath.Join(disk, "ballast")
+	w.startHub()
+	tr := newTrial(w)
+	const within = 3 * time.Second
+	sub := w.subscribe(func(c *subscriber.Config) { c.MaxStaleness = within })
+	tr.observe("subscriber", sub, within)
+	tr.produce(2)
+	w.eventually("some are acknowledged", func() bool { return tr.acknowledged() > 20 })
+
+	fill(w, ballast, 40<<20)
+	w.eventually("refused", func() bool { status, _ := w.tryRevoke("in-vain"); return status == http.StatusInsufficientStorage })
+	if _, body := w.tryRevoke("in-vain"); !strings.Contains(body, `"storage_full"`) {
+		t.Errorf("it says %s", body)
+	}
+	w.awaitTick()
+	if s := sub.Status(); s.State != subscriber.Fresh {
+		t.Errorf("the subscriber is %s while revocations are refused, and nothing has changed", s.State)
+	}
+	if a, err := w.call("GET", "/v1/revocations?limit=1", ""); err != nil || a.status != http.StatusOK {
+		t.Errorf("reading: %v %d", err, a.status)
+	}
+	before := tr.acknowledged()
+	w.must(os.Remove(ballast))
+	w.eventually("there is room again", func() bool { return tr.acknowledged() > before+5 })
+	tr.claims = append(tr.claims, tr.vain()...)
+	tr.verdict()
+}
+
+// vain is what tryRevoke tried until it was refused, which may have been done
+// at first.
+func (t *trial) vain() []claim { return []claim{{jti: "in-vain", producer: -1, outcome: unknown}} }
+
+// Somebody else takes the very last byte, under a hub that ticks. It may stop,
+// and must not lie; with room and a restart, all is there again.
+func TestDiskIsFull(t *testing.T) {
+	w := newWorld(t)
+	disk := smallDisk(t, 160<<20)
+	w.dir = filepath.Join(disk, "data")
+	ballast := filepath.Join(disk, "ballast")
+	w.startHub()
+	tr := newTrial(w)
+	const within = 2 * time.Second
+	sub := w.subscribe(func(c *subscriber.Config) { c.MaxStaleness = within })
+	tr.observe("subscriber", sub, within)
+	tr.produce(4)
+	w.eventually("some are acknowledged", func() bool { return tr.acknowledged() > 20 })
+	fill(w, ballast, 0)
+	time.Sleep(4 * time.Second) // of a full disk, with ticks and revocations tried
+	ready, err := http.Get("http://" + w.ops + "/readyz")
+	full := "gone"
+	if err == nil {
+		full = ready.Status
+		ready.Body.Close()
+	}
+	t.Logf("after 4 s of a full disk the hub is %s, the subscriber %s", full, sub.Status().State)
+	w.must(os.Remove(ballast))
+	select {
+	case <-w.ended:
+		if w.exit == nil {
+			t.Error("the hub ended as if all were well")
+		}
+		w.hub = nil
+	default:
+		w.killHub()
+	}
+	w.startHub()
+	before := tr.acknowledged()
+	w.eventually("it takes revocations again", func() bool { return tr.acknowledged() > before+5 })
+	tr.verdict()
+}
