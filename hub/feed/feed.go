@@ -111,6 +111,7 @@ type Feed struct {
 	index    *index       // guarded by mu
 	requests requests     // guarded by mu
 	dueAt    atomic.Int64 // when, in unix milliseconds, something scheduled takes effect; 0: nothing is. Stored under mu
+	tickAt   events.Time  // guarded by mu: the time in the latest tick
 	lastTick time.Time    // guarded by mu: when the latest tick was begun; zero before the first
 
 	drain    chan struct{} // closed by Drain, once

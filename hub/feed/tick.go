@@ -53,6 +53,9 @@ func (f *Feed) tickOnce(ctx context.Context) error {
 		return fmt.Errorf("follow to %d: %w", head, err)
 	}
 	f.mu.Lock()
+	// A clock that is set back must not make ticks look like old ones.
+	at = max(at, f.tickAt+1)
+	f.tickAt = at
 	t := events.Tick{Seq: f.seq, At: at, Chain: f.chain}
 	f.mu.Unlock()
 	t.Sign(f.Name(), f.log.Epoch(), f.cfg.Keys)
