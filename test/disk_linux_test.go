@@ -2,7 +2,6 @@ package test
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +63,7 @@ type diskPart struct {
 // playDisk mounts the disk and holds it until its input ends.
 func playDisk(part []byte) error {
 	var p diskPart
-	if err := json.Unmarshal(part, &p); err != nil {
+	if err := unmarshal(part, &p); err != nil {
 		return err
 	}
 	if err := unix.Mount("revocast-test", p.Dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", p.Size)); err != nil {

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -66,7 +68,7 @@ func (w *world) ownHubCommand() *exec.Cmd {
 
 func playHub(part []byte) error {
 	var own ownHub
-	if err := json.Unmarshal(part, &own); err != nil {
+	if err := unmarshal(part, &own); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -90,4 +92,45 @@ func playHub(part []byte) error {
 		return err
 	}
 	return h.Serve(ctx, api, ops, nil)
+}
+
+func unmarshal(part []byte, into any) error {
+	if err := json.Unmarshal(part, into); err != nil {
+		return fmt.Errorf("the part: %w", err)
+	}
+	return nil
+}
+
+func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+
+// lines are what a child says.
+type lines struct {
+	w    *world
+	from *bufio.Scanner
+}
+
+// newLines starts a child, which is killed when the test ends.
+func newLines(w *world, cmd *exec.Cmd) *lines {
+	w.Helper()
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	w.must(err)
+	w.must(cmd.Start())
+	w.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return &lines{w, bufio.NewScanner(out)}
+}
+
+// await returns the next line that begins so.
+func (l *lines) await(prefix string) string {
+	l.w.Helper()
+	for l.from.Scan() {
+		if strings.HasPrefix(l.from.Text(), prefix) {
+			return l.from.Text()
+		}
+	}
+	l.w.Fatalf("the child ended before it said %q", prefix)
+	return ""
 }

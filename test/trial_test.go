@@ -50,6 +50,7 @@ type trial struct {
 	stop      chan struct{} // closed when nothing more is produced
 	ended     sync.Once
 	observers []*observer
+	pace      time.Duration // between two revocations of a producer; set before produce
 
 	mu     sync.Mutex
 	claims []claim // guarded by mu
@@ -83,6 +84,7 @@ func (t *trial) produce(producers int) {
 						break
 					}
 				}
+				time.Sleep(t.pace)
 			}
 		})
 	}
