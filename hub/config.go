@@ -66,6 +66,13 @@ type Config struct {
 	Heartbeat      time.Duration // 2 s: how often each stream gets something
 	DrainWindow    time.Duration // 5 s: over which subscribers are sent away at the end
 	MaxConnections int           // 25,000, to the API
+	// MaxConnectionsPerAddress bounds those of one IPv4 address, or one IPv6
+	// /64; those beyond are closed at once. Default: 4/5 of MaxConnections, so
+	// that nobody takes the last place. Behind a proxy all are of its address.
+	MaxConnectionsPerAddress int
+	// MaxStreamsPerCredential bounds the feed streams of one credential; those
+	// beyond are refused with 429. Default: 16,000 of the 20,000 in all.
+	MaxStreamsPerCredential int
 
 	Version string // for the status and the metrics
 	Logger  *slog.Logger
@@ -84,6 +91,7 @@ func (c Config) withDefaults() (Config, error) {
 	orElse(&c.Heartbeat, 2*time.Second)
 	orElse(&c.DrainWindow, 5*time.Second)
 	orElse(&c.MaxConnections, 25_000)
+	orElse(&c.MaxConnectionsPerAddress, max(1, c.MaxConnections/5*4))
 	orElse(&c.Version, "unknown")
 	orElse(&c.Replicas, 3)
 	if c.Logger == nil {

@@ -31,6 +31,7 @@ type Hub struct {
 	feed     *feed.Feed
 	api      *api.API
 	registry *prometheus.Registry
+	refused  prometheus.Counter // connections beyond what one address may have
 	adminKey string
 	closers  []func() // what Close does, last first
 
@@ -92,7 +93,8 @@ func (h *Hub) open(ctx context.Context) error {
 	h.register()
 	h.feed, err = feed.Open(ctx, feed.Config{
 		Log: l, Name: cfg.Name, Keys: signing, HubKeys: cfg.HubKeys, State: stateFile{dir}, Issuer: issuers, Claims: cfg.Claims,
-		TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat, Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
+		TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat,
+		MaxPerActor: cfg.MaxStreamsPerCredential, Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
 	})
 	if err != nil {
 		return err
@@ -235,7 +237,9 @@ func (h *Hub) register() {
 		}
 		return 1
 	})
-	h.registry.MustRegister(info, insecure, ready, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	h.refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "revocast_connections_refused_total", Help: "Connections closed at once because their address has too many."})
+	h.registry.MustRegister(info, insecure, ready, h.refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
 // watch waits for the first failure.

@@ -301,7 +301,7 @@ func TestTLS(t *testing.T) {
 
 // More connections than allowed wait until there is room.
 func TestMaxConnections(t *testing.T) {
-	w := newWorld(t, func(c *hub.Config) { c.MaxConnections = 2 })
+	w := newWorld(t, func(c *hub.Config) { c.MaxConnections, c.MaxConnectionsPerAddress = 2, 2 })
 	w.start(nil)
 	one, two := w.stream(), w.stream()
 	<-one

@@ -2,20 +2,33 @@ package hub
 
 import (
 	"net"
+	"net/netip"
 	"sync"
+
+	"github.com/revocast/revocast/hub/api"
 )
 
-// limit bounds how many connections of a listener are open at once. Those
-// beyond wait in the system's queue, and are refused there when it is full.
-func limit(l net.Listener, most int) net.Listener {
-	return &limitedListener{Listener: l, places: make(chan struct{}, most), closed: make(chan struct{})}
+// limit bounds how many connections of a listener are open at once, and how
+// many of one address. Those beyond most wait in the system's queue, and are
+// refused there when it is full; those beyond perAddress are closed at once,
+// and counted by refused.
+func limit(l net.Listener, most, perAddress int, refused func()) net.Listener {
+	return &limitedListener{
+		Listener: l, places: make(chan struct{}, most), closed: make(chan struct{}),
+		perAddress: perAddress, refused: refused, open: make(map[netip.Prefix]int),
+	}
 }
 
 type limitedListener struct {
 	net.Listener
-	places chan struct{} // holds one for each open connection
-	closed chan struct{} // closed by Close
-	once   sync.Once     // Close
+	places     chan struct{} // holds one for each open connection
+	closed     chan struct{} // closed by Close
+	once       sync.Once     // Close
+	perAddress int
+	refused    func()
+
+	mu   sync.Mutex
+	open map[netip.Prefix]int // guarded by mu: connections by address
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
@@ -24,12 +37,41 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			<-l.places
+			return nil, err
+		}
+		from := api.AddressOf(c.RemoteAddr().String())
+		if !l.enter(from) {
+			l.refused()
+			c.Close()
+			continue
+		}
+		return &limitedConn{Conn: c, leave: sync.OnceFunc(func() {
+			l.exit(from)
+			<-l.places
+		})}, nil
 	}
-	return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+func (l *limitedListener) enter(from netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from] >= l.perAddress {
+		return false
+	}
+	l.open[from]++
+	return true
+}
+
+func (l *limitedListener) exit(from netip.Prefix) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from]--; l.open[from] == 0 {
+		delete(l.open, from)
+	}
 }
 
 func (l *limitedListener) Close() error {

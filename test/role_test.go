@@ -54,10 +54,11 @@ func roleCommand(name string, part any) *exec.Cmd {
 // ownHub is a hub with settings that the program has no flags for, because
 // nobody should set them. Zero fields have the hub's defaults.
 type ownHub struct {
-	DataDir, Listen, Ops string
-	TickEvery, Heartbeat time.Duration
-	MaxConnections       int
-	DangerouslySkipSync  bool
+	DataDir, Listen, Ops                              string
+	TickEvery, Heartbeat                              time.Duration
+	MaxConnections                                    int
+	MaxConnectionsPerAddress, MaxStreamsPerCredential int
+	DangerouslySkipSync                               bool
 }
 
 func (w *world) ownHubCommand() *exec.Cmd {
@@ -75,7 +76,8 @@ func playHub(part []byte) error {
 	defer stop()
 	h, err := hub.Open(ctx, hub.Config{
 		DataDir: own.DataDir, AdminKey: adminKey, TickEvery: own.TickEvery, Heartbeat: own.Heartbeat,
-		MaxConnections: own.MaxConnections, DangerouslySkipSync: own.DangerouslySkipSync,
+		MaxConnections: own.MaxConnections, MaxConnectionsPerAddress: own.MaxConnectionsPerAddress,
+		MaxStreamsPerCredential: own.MaxStreamsPerCredential, DangerouslySkipSync: own.DangerouslySkipSync,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {

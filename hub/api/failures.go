@@ -49,14 +49,18 @@ func (f *failures) free(from address, now time.Time) (wait time.Duration, ok boo
 	return failuresEvery, !found || l.TokensAt(now) >= 1
 }
 
-// address is where a request comes from: an IPv4 address, or the /64 of an
-// IPv6 one, since whoever has one of those has all.
+// address is what AddressOf returns.
 type address netip.Prefix
 
-func addressOf(r *http.Request) address {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+func addressOf(r *http.Request) address { return address(AddressOf(r.RemoteAddr)) }
+
+// AddressOf is who is at a remote address with a port, as far as limits go:
+// an IPv4 address, or the /64 of an IPv6 one, since whoever has one of those
+// has all. All that can't be told apart is the zero Prefix.
+func AddressOf(remote string) netip.Prefix {
+	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return address{} // all that can't be told apart
+		return netip.Prefix{}
 	}
 	ip := ap.Addr().Unmap().WithZone("")
 	bits := ip.BitLen()
@@ -64,5 +68,5 @@ func addressOf(r *http.Request) address {
 		bits = 64
 	}
 	p, _ := ip.Prefix(bits)
-	return address(p)
+	return p
 }

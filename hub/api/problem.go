@@ -70,6 +70,7 @@ const (
 	BodyTooSlow     Code = "body_too_slow"
 	MediaType       Code = "unsupported_media_type"
 	TooManyFailures Code = "too_many_failures"
+	TooManyStreams  Code = "too_many_streams"
 	Internal        Code = "internal"
 	OutcomeUnknown  Code = "outcome_unknown"
 	Busy            Code = "busy"
@@ -112,6 +113,7 @@ var statusAndTitle = map[Code]struct {
 	UnsupportedSubject:   {422, "It can't be told which subject this is"},
 
 	TooManyFailures: {429, "Too many failed authentications"},
+	TooManyStreams:  {429, "The credential has too many streams"},
 	Internal:        {500, "The hub failed"},
 	OutcomeUnknown:  {503, "It is not known whether this was done"},
 	Busy:            {503, "The hub is busy"},
@@ -145,6 +147,8 @@ func problemOf(err error) *Problem {
 		p = Problem{Code: StorageFull, Detail: "Nothing was written."}
 	case errors.Is(err, log.ErrBusy), errors.Is(err, feed.ErrFull), errors.Is(err, errTooManyReaders):
 		p = Problem{Code: Busy, Detail: "Nothing was done. Try again, or another hub.", retryAfter: 2 * time.Second}
+	case errors.Is(err, feed.ErrActorFull):
+		p = Problem{Code: TooManyStreams, Detail: "Close some, or use other credentials for a part of them.", retryAfter: 10 * time.Second}
 	case errors.Is(err, feed.ErrDraining), errors.Is(err, log.ErrClosed):
 		p = Problem{Code: Draining, Detail: "Nothing was done. Go to another hub.", retryAfter: 2 * time.Second}
 	case errors.As(err, &keys) && keys.Code == token.CodeKeysUnavailable,

@@ -11,11 +11,13 @@ import (
 
 // audience knows who is connected and what they have reported.
 type audience struct {
-	limit   int
-	metrics *Metrics
+	limit    int
+	perActor int
+	metrics  *Metrics
 
 	mu      sync.Mutex
 	conns   map[*listener]struct{} // guarded by mu
+	actors  map[string]int         // guarded by mu: how many of conns each credential has
 	changed chan struct{}          // guarded by mu: closed and replaced when a report comes or a listener goes
 }
 
@@ -31,21 +33,31 @@ type listener struct {
 	reported events.Time // guarded by audience.mu; zero before the first report
 }
 
-// ErrFull is what a subscriber beyond Config.MaxSubscribers gets.
-var ErrFull = errors.New("too many subscribers are connected")
+// What a subscriber gets that is one too many.
+var (
+	ErrFull      = errors.New("too many subscribers are connected")                      // Config.MaxSubscribers
+	ErrActorFull = errors.New("too many subscribers are connected with this credential") // Config.MaxPerActor
+)
 
-func newAudience(limit int, m *Metrics) *audience {
-	return &audience{limit: limit, metrics: m, conns: make(map[*listener]struct{}), changed: make(chan struct{})}
+func newAudience(limit, perActor int, m *Metrics) *audience {
+	return &audience{
+		limit: limit, perActor: perActor, metrics: m,
+		conns: make(map[*listener]struct{}), actors: make(map[string]int), changed: make(chan struct{}),
+	}
 }
 
 // join counts a stream in, unless there are too many; leave counts it out.
 func (a *audience) join(l *listener) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.conns) >= a.limit {
+	switch {
+	case len(a.conns) >= a.limit:
 		return ErrFull
+	case a.actors[l.actor] >= a.perActor:
+		return ErrActorFull
 	}
 	a.conns[l] = struct{}{}
+	a.actors[l.actor]++
 	a.metrics.subscribers.Set(float64(len(a.conns)))
 	return nil
 }
@@ -54,6 +66,9 @@ func (a *audience) leave(l *listener) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.conns, l)
+	if a.actors[l.actor]--; a.actors[l.actor] == 0 {
+		delete(a.actors, l.actor)
+	}
 	a.metrics.subscribers.Set(float64(len(a.conns)))
 	a.wake()
 }

@@ -44,6 +44,7 @@ type Config struct {
 	WriteTimeout   time.Duration // 10 s: how long one write to a subscriber may block
 	KeepFrames     int           // 64 MiB of frames kept for subscribers that come back
 	MaxSubscribers int           // 20,000 connections
+	MaxPerActor    int           // 4/5 of MaxSubscribers: how many of them one credential may have
 	Now            func() time.Time
 	Logger         *slog.Logger
 	Metrics        *Metrics
@@ -71,6 +72,7 @@ func (c Config) withDefaults() Config {
 	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second)
 	c.KeepFrames = orDefault(c.KeepFrames, 64<<20)
 	c.MaxSubscribers = orDefault(c.MaxSubscribers, 20_000)
+	c.MaxPerActor = orDefault(c.MaxPerActor, max(1, c.MaxSubscribers/5*4))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -136,7 +138,7 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 		salt:     cfg.Log.Salt(),
 		live:     events.NewLiveSet(),
 		frames:   newFrames(cfg.KeepFrames),
-		audience: newAudience(cfg.MaxSubscribers, cfg.Metrics),
+		audience: newAudience(cfg.MaxSubscribers, cfg.MaxPerActor, cfg.Metrics),
 		index:    newIndex(),
 		requests: requestsOf(nil),
 		drain:    make(chan struct{}),

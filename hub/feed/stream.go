@@ -19,7 +19,8 @@ const SubscriberHeader = "Revocast-Subscriber"
 // ServeStream answers GET /v1/feed for the holder of a credential: a stream
 // of server-sent events that lasts until the reader goes, falls off the tail,
 // stops reading, or the feed drains. Errors are returned only before anything
-// was sent: *events.FieldError, ErrFull, ErrDraining, or the log's.
+// was sent: *events.FieldError, ErrFull, ErrActorFull, ErrDraining, or the
+// log's.
 func (f *Feed) ServeStream(w http.ResponseWriter, r *http.Request, actor string) error {
 	name := r.Header.Get(SubscriberHeader)
 	if err := events.CheckText(SubscriberHeader, name, 128); err != nil {
