@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,12 +69,15 @@ type world struct {
 	dir    string
 	listen string
 	ops    string
-	own    *ownHub // if not nil, hubs are processes of this test binary
+	args   []string    // more of the hub's
+	trust  *tls.Config // if not nil, the hub is spoken to in TLS
+	own    *ownHub     // if not nil, hubs are processes of this test binary
 	hub    *exec.Cmd
 	ended  chan struct{} // closed when that hub has ended
 	exit   error         // how; set before ended is closed
 	log    *output       // of the hub that runs now, or ran last
 	signer ed25519.PrivateKey
+	from   string // where raw readers begin to read; set before they are dialled
 }
 
 // output is what a process has written so far.
@@ -118,7 +123,20 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-func (w *world) url() string { return "http://" + w.listen }
+func (w *world) url() string {
+	if w.trust != nil {
+		return "https://" + w.listen
+	}
+	return "http://" + w.listen
+}
+
+// client speaks to the hub.
+func (w *world) client() *http.Client {
+	if w.trust == nil {
+		return http.DefaultClient
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: w.trust, DisableKeepAlives: true}}
+}
 
 // startHub starts the hub on the world's directory, with more flags if any are
 // given, and waits until it serves.
@@ -146,7 +164,7 @@ func (w *world) launchHub(flags ...string) {
 func (w *world) hubCommand(flags ...string) *exec.Cmd {
 	w.log = new(output)
 	cmd := exec.Command(filepath.Join(bin, "hub"), "--data", w.dir, "--listen", w.listen, "--ops-listen", w.ops)
-	cmd.Args = append(cmd.Args, flags...)
+	cmd.Args = slices.Concat(cmd.Args, w.args, flags)
 	cmd.Env = append(os.Environ(), "REVOCAST_ADMIN_KEY="+adminKey)
 	if w.own != nil {
 		cmd = w.ownHubCommand()
@@ -208,7 +226,7 @@ func (w *world) call(method, path, body string) (answer, error) {
 	}
 	req.Header.Set("Authorization", "Bearer "+adminKey)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := w.client().Do(req)
 	if err != nil {
 		return answer{}, err
 	}
