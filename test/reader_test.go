@@ -324,7 +324,7 @@ func TestNothingLeaks(t *testing.T) {
 	p := newProxy(t, w.url(), dice(t))
 	sub := w.subscribe(func(c *subscriber.Config) { c.Hubs, c.MaxStaleness = []string{p.server.URL}, time.Second })
 	goroutines := runtime.NumGoroutine()
-	for n := range quickOr(5, 500) {
+	for n := range quickOr(5, 100) {
 		p.server.CloseClientConnections()
 		w.eventually("it notices", func() bool { return sub.Status().Sessions["failed"] > uint64(n) })
 		noticed := time.Now()
