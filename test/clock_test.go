@@ -43,7 +43,10 @@ func (w *world) hubWithClock() (set func(ahead time.Duration)) {
 		Log: l, Keys: signing, TickEvery: 100 * time.Millisecond, Heartbeat: 200 * time.Millisecond, Now: now})
 	w.must(err)
 	w.Cleanup(f.Close)
-	keys, _, err := api.NewKeyring(nil, func([]byte) error { return nil }, adminKey)
+	keys, _, err := api.NewKeyring(func(change func([]byte) ([]byte, error)) error {
+		_, err := change(nil) // kept nowhere
+		return err
+	}, nil, adminKey)
 	w.must(err)
 	server := httptest.NewServer(api.New(api.Config{
 		Feed: f, Keys: keys, HubKeys: []string{signing.ID()}, Signing: signing, Version: "test",
