@@ -219,7 +219,7 @@ func refusal(err error) (*nats.Msg, int) {
 		code, text, retry = 410, err.Error(), 0
 	case errors.Is(err, errTooFast):
 		code, text, retry = 429, err.Error(), 100*time.Millisecond
-	case errors.Is(err, ErrFull), errors.Is(err, ErrDraining):
+	case errors.Is(err, ErrFull), errors.Is(err, ErrActorFull), errors.Is(err, ErrDraining):
 		text = err.Error()
 	}
 	m := nats.NewMsg("")

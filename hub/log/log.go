@@ -419,7 +419,7 @@ func (l *Log) recall(ctx context.Context) (head, error) {
 		begins = o.seq
 	}
 	for _, o := range first {
-		if o.missed(begins, l.cfg.Retention, l.cfg.Now()) {
+		if o.missed(begins, l.cfg.Retention, l.stream.CachedInfo().TimeStamp) { // by the clock that ages records out
 			return h, l.fail(l.fault(Gap, o.seq, "it is gone before its time; the stream begins at %d", begins))
 		}
 	}

@@ -119,9 +119,7 @@ func startNATS(name, dir string, cfg ServerConfig, log *serverLog) (*server.Serv
 	default:
 		// A stream that can't be recovered is left out, not reported; its
 		// absence would look like a feed without history.
-		if h := s.Healthz(nil); h.Error != "" {
-			err = errors.New(h.Error)
-		}
+		err = healthy(s)
 	}
 	if err != nil {
 		s.Shutdown()
@@ -129,6 +127,23 @@ func startNATS(name, dir string, cfg ServerConfig, log *serverLog) (*server.Serv
 		return nil, err
 	}
 	return s, nil
+}
+
+// healthy asks a server that has started how it is. It gives its listeners,
+// of which there are none, a millisecond to be ready, which a machine that
+// stalls does not; so a no is believed when it stands for a while.
+func healthy(s *server.Server) error {
+	end := time.Now().Add(healthInterval)
+	for {
+		h := s.Healthz(nil)
+		switch {
+		case h.Error == "":
+			return nil
+		case time.Now().After(end):
+			return errors.New(h.Error)
+		}
+		time.Sleep(healthInterval / 20)
+	}
 }
 
 // defaultMaxStore does not depend on how full the disk is: a limit that shrank
