@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"context"
 	"net/url"
 	"strings"
 	"sync"
@@ -45,14 +46,25 @@ func newNATS(w *world) wire {
 		_, err := inner.Subscribe(subject, func(m *nats.Msg) { n.outward(outer, m) })
 		w.must(err)
 	}
-	var asking sync.WaitGroup
-	w.Cleanup(asking.Wait)
+	requests := make(chan *nats.Msg, 1024)
 	for _, what := range []string{events.HubAttach, events.HubRead, events.HubSnapshot, events.HubReport, events.HubDetach} {
-		_, err := outer.Subscribe(events.HubSubject("default", "*", what), func(m *nats.Msg) {
-			asking.Go(func() { n.inward(inner, what, m) })
-		})
+		_, err := outer.ChanSubscribe(events.HubSubject("default", "*", what), requests)
 		w.must(err)
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	var asking sync.WaitGroup
+	for range 8 {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				select {
+				case m := <-requests:
+					n.inward(ctx, inner, m)
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	w.Cleanup(func() { stop(); asking.Wait() })
 	w.must(inner.Flush())
 	w.must(outer.Flush())
 	return n
@@ -96,7 +108,7 @@ func (n *overNATS) pass(text []byte) []byte {
 }
 
 // inward passes a request on, and the answer back.
-func (n *overNATS) inward(inner *nats.Conn, what string, m *nats.Msg) {
+func (n *overNATS) inward(ctx context.Context, inner *nats.Conn, m *nats.Msg) {
 	if n.w.middle.isDown() {
 		refused := nats.NewMsg("")
 		refused.Header.Set(events.HeaderCode, "503")
@@ -110,13 +122,15 @@ func (n *overNATS) inward(inner *nats.Conn, what string, m *nats.Msg) {
 		_ = inner.Publish(m.Subject, m.Data)
 		return
 	}
-	answer, err := inner.Request(m.Subject, m.Data, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	answer, err := inner.RequestWithContext(ctx, m.Subject, m.Data)
 	if err != nil {
 		return
 	}
 	out := nats.NewMsg("")
 	out.Header, out.Data = answer.Header, answer.Data
-	switch what {
+	switch m.Subject[strings.LastIndexByte(m.Subject, '.')+1:] {
 	case events.HubAttach:
 		out.Data = n.pass(answer.Data)
 	case events.HubReport:
