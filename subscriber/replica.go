@@ -215,12 +215,24 @@ func (r *replica) install(s *events.Snapshot, h *events.Hello, union bool, now m
 	if size := held.size(); r.budget > 0 && size > r.budget {
 		return wrong("memory_budget", "the set would take %d bytes of %d", size, r.budget)
 	}
+	if h.Mode == events.ModeReset && s.Epoch == r.pos.Epoch {
+		r.rewind()
+	}
 	r.begin(held, s.Position(), s.Chain)
 	r.kept, r.unknown = kept, s.Unknown
 	r.trouble &^= broken | disputed
 	r.disk = false
 	r.strikes = 0
 	return nil
+}
+
+// rewind gives up what is known of the end of the log: the hub's was set back
+// to an old copy, which has the same epoch. Ticks from before are still none.
+func (r *replica) rewind() {
+	r.head = 0
+	for kid, last := range r.ticks {
+		r.ticks[kid] = lastTick{at: last.at}
+	}
 }
 
 // joinAll adds what is live in another set with the same salt, and returns how

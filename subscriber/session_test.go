@@ -285,6 +285,26 @@ func TestAnotherHistory(t *testing.T) {
 	}
 }
 
+// A hub that was set back to an old copy of its log has the same epoch and a
+// lower head. It is followed on from there, and what it lacks is kept.
+func TestHistoryCutShort(t *testing.T) {
+	w := newWorld(t)
+	for _, jti := range []string{"t1", "t2", "t3"} {
+		w.revoke(events.KindToken, jti)
+	}
+	w.mustReach()
+	w.hub.with(func() { w.hub.records = w.hub.records[:1]; w.hub.cut++ })
+	w.mustReach()
+	if s := w.sub.Status(); !s.HubBehind || s.Kept != 2 || s.Resyncs["reset"] != 1 || s.Head != 1 {
+		t.Errorf("%+v", s)
+	}
+	w.revoke(events.KindToken, "t4") // where t2 was
+	w.mustReach()
+	for _, jti := range []string{"t1", "t2", "t3", "t4"} {
+		w.mustBeRevoked(claims(jti, ""))
+	}
+}
+
 // A feed that is made anew, with other keys each time, again and again, does
 // not fill the memory; nor is anything dropped.
 func TestKeptSetsAreBounded(t *testing.T) {
