@@ -21,11 +21,10 @@ import (
 	"github.com/revocast/revocast/subscriber"
 )
 
-// clusterWorld is three NATS servers, hubs on them, all in this process, and
-// subscribers that know all hubs.
+// clusterWorld is hubs in this process, on NATS servers, and subscribers that
+// know all hubs.
 type clusterWorld struct {
 	*testing.T
-	nats *natstest.Cluster
 	hubs []*clusterHub
 }
 
@@ -45,10 +44,16 @@ func newClusterWorld(t *testing.T, hubs int) *clusterWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Shutdown)
-	w := &clusterWorld{T: t, nats: c}
+	return newHubsOn(t, c.URLs(), hubs)
+}
+
+// newHubsOn starts hubs on the NATS servers at some URLs.
+func newHubsOn(t *testing.T, urls []string, hubs int) *clusterWorld {
+	t.Helper()
+	w := &clusterWorld{T: t}
 	for i := range hubs {
 		h := &clusterHub{addr: freeAddr(t), cfg: hub.Config{
-			DataDir: t.TempDir(), Name: fmt.Sprint("hub-", i), NATS: log.NATS{Servers: c.URLs()}, AdminKey: adminKey,
+			DataDir: t.TempDir(), Name: fmt.Sprint("hub-", i), NATS: log.NATS{Servers: urls}, AdminKey: adminKey,
 			DrainWindow: time.Second, Logger: slog.New(slog.DiscardHandler),
 		}}
 		w.hubs = append(w.hubs, h)
