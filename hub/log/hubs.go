@@ -80,7 +80,13 @@ func (l *Log) Join(ctx context.Context, answer func(ctx context.Context, questio
 		}
 		h.subs = append(h.subs, sub)
 	}
-	if err := h.recall(ctx); err != nil {
+	// That something of that is forbidden is known before the answer to what
+	// was asked after it.
+	err := h.recall(ctx)
+	if forbidden := l.forbidden(); forbidden != nil {
+		err = errors.Join(forbidden, err)
+	}
+	if err != nil {
 		h.Close()
 		return nil, fmt.Errorf("log: join the hubs: %w", err)
 	}

@@ -141,7 +141,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 			try, cancel := context.WithTimeout(ctx, tryTimeout)
 			defer cancel()
 			head, err = l.open(try)
-			return passes(err), err
+			return l.passing(err)
 		})
 	} else {
 		head, err = l.open(ctx)

@@ -17,7 +17,9 @@ import (
 )
 
 // NATS says how to reach the servers of a NATS cluster, and as whom. Files are
-// read again for each connection, so what is in them can be rotated.
+// read again for each connection, so what is in them can be rotated; but the
+// public half of an NKey is taken from its file once, so that a hub has to be
+// started again with another seed.
 type NATS struct {
 	// Servers are the URLs of some of the servers, nats:// or tls://, without
 	// user and password: URLs end up in logs. The others are learned.
@@ -242,6 +244,24 @@ func passes(err error) bool {
 		errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrDisconnected) ||
 		errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrReconnectBufExceeded) ||
 		errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, errNoLease)
+}
+
+// forbidden is what the servers have refused to let the log's user do, or nil.
+// They don't answer that, they say so beside.
+func (l *Log) forbidden() error {
+	if err := l.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
+		return err
+	}
+	return nil
+}
+
+// passing says of an error whether it may pass, and adds what is forbidden,
+// which does not pass.
+func (l *Log) passing(err error) (bool, error) {
+	if forbidden := l.forbidden(); err != nil && forbidden != nil {
+		return false, fmt.Errorf("%w: %w", forbidden, err)
+	}
+	return passes(err), err
 }
 
 const (

@@ -15,6 +15,7 @@ import (
 // their API keys. It is a JetStream key-value bucket of its own, as safe as the
 // log. Its methods may be called from any goroutine.
 type Shared struct {
+	log  *Log
 	kv   jetstream.KeyValue
 	sub  *nats.Subscription
 	news chan struct{} // holds a token when somebody has changed the value
@@ -38,7 +39,7 @@ func (l *Log) OpenShared(ctx context.Context, name string) (*Shared, error) {
 		Bucket: sharedBucket(l.cfg.Feed, name), Description: "Revocast: what the hubs of feed " + l.cfg.Feed + " share",
 		History: 1, Storage: jetstream.FileStorage, Replicas: l.cfg.Replicas,
 	}
-	s := &Shared{news: make(chan struct{}, 1)}
+	s := &Shared{log: l, news: make(chan struct{}, 1)}
 	open := func() (_ bool, err error) {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		defer cancel()
@@ -49,7 +50,7 @@ func (l *Log) OpenShared(ctx context.Context, name string) (*Shared, error) {
 			}
 		}
 		if err != nil {
-			return passes(err), err
+			return l.passing(err)
 		}
 		status, err := s.kv.Status(try)
 		if err != nil {
@@ -70,7 +71,7 @@ func (l *Log) OpenShared(ctx context.Context, name string) (*Shared, error) {
 		if _, err = s.kv.Get(try, sharedKey); errors.Is(err, jetstream.ErrKeyNotFound) {
 			err = nil
 		}
-		return passes(err), err
+		return l.passing(err)
 	}
 	if err := patiently(ctx, l.cfg.Logger, "waiting for JetStream", open); err != nil {
 		return nil, fmt.Errorf("log: shared value: %w", err)
@@ -124,7 +125,8 @@ func (s *Shared) Update(ctx context.Context, change func([]byte) ([]byte, error)
 				return fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
 		default:
-			return verdict(err)
+			_, err = s.log.passing(verdict(err))
+			return err
 		}
 	}
 }
