@@ -71,8 +71,11 @@ type Config struct {
 	// that nobody takes the last place. Behind a proxy all are of its address.
 	MaxConnectionsPerAddress int
 	// MaxStreamsPerCredential bounds the feed streams of one credential; those
-	// beyond are refused with 429. Default: 16,000 of the 20,000 in all.
+	// beyond are refused with 429. Default: 4/5 of MaxSubscribers.
 	MaxStreamsPerCredential int
+	// MaxSubscribers bounds the feed streams of all; those beyond are sent away
+	// for a while with 503. Default: 20,000.
+	MaxSubscribers int
 
 	Version string // for the status and the metrics
 	Logger  *slog.Logger

@@ -94,7 +94,7 @@ func (h *Hub) open(ctx context.Context) error {
 	h.feed, err = feed.Open(ctx, feed.Config{
 		Log: l, Name: cfg.Name, Keys: signing, HubKeys: cfg.HubKeys, State: stateFile{dir}, Issuer: issuers, Claims: cfg.Claims,
 		TickEvery: cfg.TickEvery, Heartbeat: cfg.Heartbeat,
-		MaxPerActor: cfg.MaxStreamsPerCredential, Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
+		MaxSubscribers: cfg.MaxSubscribers, MaxPerActor: cfg.MaxStreamsPerCredential, Logger: cfg.Logger, Metrics: feed.NewMetrics(h.registry),
 	})
 	if err != nil {
 		return err

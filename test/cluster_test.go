@@ -32,6 +32,7 @@ type clusterWorld struct {
 type clusterHub struct {
 	cfg    hub.Config
 	addr   string
+	conns  *severing
 	stop   context.CancelFunc
 	served chan error
 	hub    *hub.Hub
@@ -48,7 +49,7 @@ func newClusterWorld(t *testing.T, hubs int) *clusterWorld {
 }
 
 // newHubsOn starts hubs on the NATS servers at some URLs.
-func newHubsOn(t *testing.T, urls []string, hubs int) *clusterWorld {
+func newHubsOn(t *testing.T, urls []string, hubs int, change ...func(*hub.Config)) *clusterWorld {
 	t.Helper()
 	w := &clusterWorld{T: t}
 	for i := range hubs {
@@ -56,6 +57,9 @@ func newHubsOn(t *testing.T, urls []string, hubs int) *clusterWorld {
 			DataDir: t.TempDir(), Name: fmt.Sprint("hub-", i), NATS: log.NATS{Servers: urls}, AdminKey: adminKey,
 			DrainWindow: time.Second, Logger: slog.New(slog.DiscardHandler),
 		}}
+		for _, f := range change {
+			f(&h.cfg)
+		}
 		w.hubs = append(w.hubs, h)
 		w.start(h)
 	}
@@ -80,8 +84,8 @@ func (w *clusterWorld) start(h *clusterHub) {
 		w.Fatal(err)
 	}
 	run, stop := context.WithCancel(context.Background())
-	h.stop, h.served = stop, make(chan error, 1)
-	go func() { h.served <- h.hub.Serve(run, l, nil, nil) }()
+	h.stop, h.served, h.conns = stop, make(chan error, 1), &severing{Listener: l}
+	go func() { h.served <- h.hub.Serve(run, h.conns, nil, nil) }()
 	w.until("the hub is ready", func() bool { return h.hub.Ready() == nil })
 }
 
@@ -95,6 +99,54 @@ func (w *clusterWorld) end(h *clusterHub) {
 		w.Error(err)
 	}
 	h.stop = nil
+}
+
+// kill is, to those who are connected, what the death of a process is.
+func (w *clusterWorld) kill(h *clusterHub) {
+	w.Helper()
+	h.conns.sever()
+	h.stop()
+	<-h.served // it has lost its listener
+	h.stop = nil
+}
+
+// severing is a listener whose connections can be cut all at once.
+type severing struct {
+	net.Listener
+
+	mu    sync.Mutex
+	conns []*net.TCPConn // guarded by mu; those that are closed, too
+	dead  bool           // guarded by mu
+}
+
+func (s *severing) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = append(s.conns, c.(*net.TCPConn))
+	if s.dead {
+		cut(s.conns)
+	}
+	return c, nil
+}
+
+// sever cuts the connections before the hub can notice that it stops.
+func (s *severing) sever() {
+	s.mu.Lock()
+	s.dead = true
+	cut(s.conns)
+	s.mu.Unlock()
+	s.Listener.Close()
+}
+
+func cut(conns []*net.TCPConn) {
+	for _, c := range conns {
+		_ = c.SetLinger(0) // a reset, and nothing that waits is sent
+		c.Close()
+	}
 }
 
 func (w *clusterWorld) until(what string, ok func() bool) {
@@ -130,6 +182,24 @@ func (w *clusterWorld) revoke(jti string) {
 		}
 	}
 	w.Errorf("%s was never acknowledged", jti)
+}
+
+// get asks a hub as admin.
+func (w *clusterWorld) get(h *clusterHub, path string, into any) {
+	w.Helper()
+	req, err := http.NewRequest("GET", "http://"+h.addr+path, nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil || resp.StatusCode != http.StatusOK {
+		w.Fatalf("%s: %d: %v", path, resp.StatusCode, err)
+	}
 }
 
 // hello is how a hub answers who has come to a position.
