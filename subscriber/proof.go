@@ -1,6 +1,8 @@
 package subscriber
 
 import (
+	"time"
+
 	"github.com/go-json-experiment/json"
 
 	"github.com/revocast/revocast/events"
@@ -52,6 +54,7 @@ func (r *replica) proveTick(data []byte, now moment) (proof bool, err *frameErro
 		return false, disputes("tick", "the hub signed for another history up to %d", t.Seq)
 	}
 	r.ticks[t.KeyID] = lastTick{t.At, t.Seq}
+	r.tickedAt = now
 	r.hubAhead = int64(t.At) - now.wall
 	r.head = max(r.head, t.Seq)
 	if t.Seq <= r.pos.Seq {
@@ -82,6 +85,7 @@ func (r *replica) proveAnswer(data []byte, nonce string, sent, now moment) *fram
 	if err := a.Verify(r.feed, r.keys); err != nil {
 		return wrong("answer_signature", "%v", err)
 	}
+	r.answeredAt = sent
 	if a.Head <= r.pos.Seq {
 		r.provenBy(sent)
 	} else if len(r.answered) < maxAhead {
@@ -89,6 +93,12 @@ func (r *replica) proveAnswer(data []byte, nonce string, sent, now moment) *fram
 	}
 	r.settle(now)
 	return nil
+}
+
+// silence is how long the hub has given no proof of one of the two kinds,
+// whether the head that it proved is reached or not.
+func (r *replica) silence(now moment) time.Duration {
+	return now.mono - min(r.tickedAt.mono, r.answeredAt.mono)
 }
 
 func (r *replica) provenBy(sent moment) {

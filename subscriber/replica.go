@@ -34,6 +34,8 @@ type replica struct {
 	ahead    []aheadTick         // ticks beyond pos, in order
 	answered []aheadAnswer       // answers beyond pos, in order
 
+	tickedAt, answeredAt moment // receipt of the newest tick, and sending of the newest report that was answered, in this session; at first its hello
+
 	hubAhead int64 // how far the hub's wall clock is ahead of ours, in milliseconds
 	due      int64 // when, by the hub's clock, something scheduled takes effect; 0: nothing is
 
@@ -107,6 +109,7 @@ func (r *replica) hello(h *events.Hello, now moment) (snapshot, union bool, err 
 		h.Mode = events.ModeSnapshot
 	}
 	r.feed, r.keys, r.greeted, r.stuck = h.Feed, keys, true, 0
+	r.tickedAt, r.answeredAt = now, now
 	r.blind = !r.names.Covers(h.Claims)
 	for kid := range r.ticks {
 		// Bounded by the keys of one hello; a key that comes back later has

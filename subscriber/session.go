@@ -24,10 +24,10 @@ type session struct {
 	cancel context.CancelCauseFunc
 	alive  *watchdog
 
-	hello   *events.Hello // nil until it has come
-	over    bool          // nothing more is handled
-	ending  ending
-	reports sync.WaitGroup // the report loop
+	hello  *events.Hello // nil until it has come
+	over   bool          // nothing more is handled
+	ending ending
+	loops  sync.WaitGroup // that report, and that demand a proof
 }
 
 // ending is how a session ended, for the supervisor.
@@ -58,7 +58,7 @@ func (s *Subscriber) follow(ctx context.Context, hub string) ending {
 	err := s.transport.Follow(ctx, hub, from, se)
 	cause := context.Cause(ctx)
 	cancel(err)
-	se.reports.Wait()
+	se.loops.Wait()
 
 	if !se.over {
 		switch {
@@ -149,7 +149,34 @@ func (se *session) greet(e Event) {
 		heartbeat = maxHeartbeat
 	}
 	se.alive.allow(2 * heartbeat)
-	se.reports.Go(func() { s.report(se.ctx, se.hub) })
+	se.loops.Go(func() { s.report(se.ctx, se.hub) })
+	se.loops.Go(se.demandProof)
+}
+
+// errNoProof ends a session that has brought no proof for MaxStaleness.
+var errNoProof = errors.New("the hub is connected and proves nothing: trying another")
+
+// demandProof ends the session when its hub has proven nothing for
+// MaxStaleness and there is another to try. A hub that is cut off from its log
+// keeps its streams alive, and would be followed for ever, stale. It is left no
+// earlier than that, so hubs that all prove nothing are gone round slowly. It
+// returns when the session ends.
+func (se *session) demandProof() {
+	s := se.sub
+	another := func(hub string) bool { return hub != se.hub }
+	for wait := s.config.MaxStaleness; sleep(se.ctx, wait); {
+		s.mu.Lock()
+		wait = s.config.MaxStaleness - s.replica.silence(s.clock.now())
+		s.mu.Unlock()
+		if wait > 0 {
+			continue
+		}
+		if hubs, err := s.transport.Hubs(se.ctx); err == nil && slices.ContainsFunc(hubs, another) {
+			se.cancel(errNoProof)
+			return
+		}
+		wait = s.config.MaxStaleness
+	}
 }
 
 // minHeartbeat is above the pauses of a busy machine; maxHeartbeat bounds how

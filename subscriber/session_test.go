@@ -653,6 +653,59 @@ func TestSecondHub(t *testing.T) {
 	w.mustReach()
 }
 
+// A hub that is cut off from its log keeps its streams alive and proves nothing.
+// Who knows another hub goes there, with its position.
+func TestHubThatProvesNothing(t *testing.T) {
+	for name, silence := range map[string]func(*fakeHub){
+		"no ticks":   func(h *fakeHub) { h.noTicks = true },
+		"no answers": func(h *fakeHub) { h.noReports = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var other *fakeHub
+			w := newWorld(t, func(w *world, c *Config) {
+				other = newFakeHub(t, "e1")
+				other.key, other.salt = w.hub.key, w.hub.salt
+				w.hub.helloWith, other.helloWith = unhurried, unhurried
+				c.Hubs = append(c.Hubs, other.server.URL)
+			})
+			w.mustReach()
+			w.hub.with(func() { silence(w.hub) })
+			eventually(t, "fresh at the other hub", func() bool {
+				s := w.sub.Status()
+				return s.Hub == other.server.URL && s.State == Fresh
+			})
+			if at := other.requests("/v1/feed")[0].lastEventID; at != "e1:0" {
+				t.Errorf("it came with %q", at)
+			}
+			// If that one falls silent, too, it goes round, slowly: a session
+			// lasts MaxStaleness at least.
+			other.with(func() { silence(other) })
+			w.mustBecome(Stale)
+			begin, before := time.Now(), len(w.hub.requests("/v1/feed"))
+			eventually(t, "it has gone round twice", func() bool { return len(w.hub.requests("/v1/feed")) >= before+2 })
+			if took := time.Since(begin); took < 2*testStaleness {
+				t.Errorf("twice round in %v", took)
+			}
+		})
+	}
+}
+
+// unhurried makes sure that no session ends because a machine is busy.
+func unhurried(h *events.Hello) { h.HeartbeatMS = 30_000 }
+
+// With nowhere else to go, it stays: a hub that proves nothing may again.
+func TestTheOnlyHubThatProvesNothing(t *testing.T) {
+	w := newWorld(t, func(w *world, _ *Config) { w.hub.helloWith = unhurried })
+	w.mustReach()
+	w.hub.with(func() { w.hub.noTicks = true })
+	w.mustBecome(Expired) // more than MaxStaleness later
+	w.hub.with(func() { w.hub.noTicks = false })
+	w.mustReach()
+	if n := len(w.hub.requests("/v1/feed")); n != 1 {
+		t.Errorf("%d sessions, want the first one", n)
+	}
+}
+
 // A record may ask for a report, which then does not wait for its turn.
 func TestReportAtOnce(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { c.MaxStaleness = 30 * time.Second })
