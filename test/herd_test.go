@@ -22,10 +22,10 @@ import (
 	"github.com/revocast/revocast/subscriber"
 )
 
-// reader is a subscriber without a set: it follows one hub after the other with
+// follower is a subscriber without a set: it follows one hub after the other with
 // its position, and makes sure that nothing is missing. Its fields but at are
 // the goroutine's that runs it.
-type reader struct {
+type follower struct {
 	hubs []*clusterHub
 	at   atomic.Uint64 // the last record; from another goroutine, too
 	pos  string
@@ -36,7 +36,7 @@ type reader struct {
 	gap           string
 }
 
-func (r *reader) run(ctx context.Context, client *http.Client) {
+func (r *follower) run(ctx context.Context, client *http.Client) {
 	for n := 0; ctx.Err() == nil; n++ {
 		wait := time.Duration(rand.Int64N(int64(250*time.Millisecond) << min(n, 4)))
 		if again := r.follow(ctx, client, r.hubs[n%len(r.hubs)].addr); again > 0 {
@@ -51,7 +51,7 @@ func (r *reader) run(ctx context.Context, client *http.Client) {
 
 // follow reads one stream to its end; it returns how long the hub asked to be
 // left alone.
-func (r *reader) follow(ctx context.Context, client *http.Client, addr string) time.Duration {
+func (r *follower) follow(ctx context.Context, client *http.Client, addr string) time.Duration {
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/v1/feed", nil)
 	if err != nil {
 		panic(err) // of fixed parts
@@ -97,7 +97,7 @@ func (r *reader) follow(ctx context.Context, client *http.Client, addr string) t
 // One of two hubs dies, and all who followed it come to the other: with their
 // positions, so that nobody needs a snapshot, and not all at once; those who are
 // too many are sent away for a while; and soon everybody is fresh.
-func TestHerd(t *testing.T) {
+func TestHerdFromAHubThatDied(t *testing.T) {
 	const readers, real, soon = 500, 20, 30 * time.Second
 	nats, err := natstest.Start(1)
 	if err != nil {
@@ -112,9 +112,9 @@ func TestHerd(t *testing.T) {
 	var reading sync.WaitGroup
 	stop := func() { cancel(); reading.Wait() }
 	defer stop()
-	var herd []*reader
+	var herd []*follower
 	for range readers {
-		r := &reader{hubs: w.hubs}
+		r := &follower{hubs: w.hubs}
 		herd = append(herd, r)
 		reading.Go(func() { r.run(ctx, client) })
 	}
@@ -191,7 +191,7 @@ func TestHerd(t *testing.T) {
 	if n := len(list.Subscribers); n != readers+real {
 		t.Errorf("%d streams, want %d", n, readers+real)
 	}
-	late := &reader{hubs: w.hubs[1:]}
+	late := &follower{hubs: w.hubs[1:]}
 	lateCtx, leave := context.WithTimeout(ctx, 2*time.Second)
 	late.run(lateCtx, client)
 	leave()

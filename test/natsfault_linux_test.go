@@ -143,7 +143,7 @@ func (w *natsWorld) settle() {
 	w.until("all are at one position, and fresh", func() bool {
 		var at []string
 		for _, h := range w.hubs {
-			at = append(at, statusOf(h.hub.Handler()))
+			at = append(at, positionOf(h.hub.Handler()))
 		}
 		for _, s := range w.subs {
 			if st := s.Status(); st.State == subscriber.Fresh {
@@ -221,7 +221,7 @@ func (w *natsWorld) nothingIsAcknowledged() {
 		asking.Go(func() {
 			sent := time.Now()
 			jti := fmt.Sprintf("refused-%d-%d", i, sent.UnixNano())
-			resp, body, err := post(h.addr, jti)
+			resp, body, err := revokeAt(h.addr, jti)
 			if err != nil {
 				w.Error(err)
 				return
@@ -249,7 +249,7 @@ func (w *natsWorld) nothingIsAcknowledged() {
 	}
 }
 
-func post(addr, jti string) (*http.Response, []byte, error) {
+func revokeAt(addr, jti string) (*http.Response, []byte, error) {
 	req, err := http.NewRequest("POST", "http://"+addr+"/v1/revocations", strings.NewReader(order(events.KindToken, jti)))
 	if err != nil {
 		return nil, nil, err
@@ -266,8 +266,8 @@ func post(addr, jti string) (*http.Response, []byte, error) {
 	return resp, body, err
 }
 
-// statusOf is the position that a hub tells; "" if it can't.
-func statusOf(h http.Handler) string {
+// positionOf is the position that a hub tells; "" if it can't.
+func positionOf(h http.Handler) string {
 	r := httptest.NewRequest("GET", "/v1/status", nil)
 	r.Header.Set("Authorization", "Bearer "+adminKey)
 	rec := httptest.NewRecorder()
