@@ -104,7 +104,9 @@ func TestHerdFromAHubThatDied(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nats.Shutdown)
-	w := newHubsOn(t, nats.URLs(), 2, func(c *hub.Config) { c.Replicas, c.MaxSubscribers = 1, readers+real })
+	w := newHubsOn(t, nats.URLs(), 2, func(c *hub.Config) {
+		c.Replicas, c.MaxSubscribers, c.MaxStreamsPerCredential = 1, readers+real, readers+real
+	})
 	w.revoke("first")
 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
