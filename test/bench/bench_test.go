@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/revocast/revocast/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The short form goes through every section and writes the whole document: it
+// fails on errors, wrong answers among them, and never on times.
+func TestTheShortFormWritesTheWholeDocument(t *testing.T) {
+	dir := t.TempDir()
+	if err := runSuite(t.Context(), scaleShort, "", "go run ./test/bench -short", dir, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	for _, want := range []string{
+		"go run ./test/bench -short", "load average before", "load average after", "## Look-up", "## Authenticate",
+		"## Fan-out", "## Raw figures",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the document lacks %q", want)
+		}
+	}
+	for _, wrong := range []string{"NaN", "Inf", "%!"} {
+		if strings.Contains(page, wrong) {
+			t.Errorf("the document has %q", wrong)
+		}
+	}
+	pictures := regexp.MustCompile(`\]\(([^)]+\.svg)\)`).FindAllStringSubmatch(page, -1)
+	if len(pictures) == 0 {
+		t.Error("the document shows no chart")
+	}
+	for _, p := range pictures {
+		if info, err := os.Stat(filepath.Join(dir, p[1])); err != nil || info.Size() == 0 {
+			t.Errorf("chart %s: %v", p[1], err)
+		}
+	}
+}
+
+// What is measured is only worth something if it also answers rightly.
+func TestAWrongAnswerEndsTheRun(t *testing.T) {
+	for _, d := range denyLists {
+		s := suiteForTest(t)
+		list := d.build([]events.Key{keyOf("revoked")}, uint32(time.Now().Unix()+60))
+		lie := wanted{revoked: true}
+		lie.add("good")
+		_, err := race(s.ctx, s.scale, s.step, contender{d.name, func(n int) error { return list(lie, time.Now().Unix(), n) }})
+		if !errors.Is(err, errWrongAnswer) {
+			t.Errorf("%s: the error is %v", d.name, err)
+		}
+	}
+}
+
+func TestContendersTakeTurns(t *testing.T) {
+	s := suiteForTest(t)
+	var order []string
+	turn := func(name string) contender {
+		return contender{name, func(n int) error {
+			time.Sleep(time.Duration(n) * time.Millisecond)
+			order = append(order, name)
+			return nil
+		}}
+	}
+	paces, err := race(s.ctx, s.scale, s.step, turn("a"), turn("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(order[len(order)-4:], ""); got != "abab" {
+		t.Errorf("the order is %s", got)
+	}
+	if len(paces[0].ns) != s.scale.Rounds || paces[0].ns.median() < 1e6 {
+		t.Errorf("paces %v", paces)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	if got := (spread{5, 1, 3000, 4}).String(); got != "4.5 (1…3,000)" {
+		t.Error(got)
+	}
+	if got := (quantiles{3, 1, 2}).at(.5); got != 2 {
+		t.Error(got)
+	}
+}
+
+func TestBenchmarksAreTakenOver(t *testing.T) {
+	head, rows := benchmarkTable(parseBenchmarks("goos: linux\nBenchmarkFanout/simple-2 \t 1\t 2000 ns/op\t 623000 deliveries/s\nBenchmarkFanout/r3labs \t 1\t 369000 deliveries/s\nPASS\n"))
+	if strings.Join(head, "|") != "|ns/op|deliveries/s" || len(rows) != 2 ||
+		strings.Join(rows[0], "|") != "Fanout/simple|2,000|623,000" || strings.Join(rows[1], "|") != "Fanout/r3labs||369,000" {
+		t.Error(head, rows)
+	}
+}
+
+func TestAnUnknownSectionIsAnError(t *testing.T) {
+	if err := runSuite(context.Background(), scaleShort, "lookup,nonsense", "", "", io.Discard, io.Discard); err == nil {
+		t.Error("no error")
+	}
+}
+
+func suiteForTest(t *testing.T) *suite {
+	return &suite{ctx: t.Context(), scale: scaleShort, dir: t.TempDir(), report: new(report), step: func(string) {}}
+}
