@@ -32,7 +32,7 @@ func TestTheShortFormWritesTheWholeDocument(t *testing.T) {
 	page := string(text)
 	for _, want := range []string{
 		"go run ./test/bench -short", "load average before", "load average after", "## Look-up", "## Authenticate",
-		"## Ingest", "## Snapshot and start", "## Fan-out", "## Raw figures",
+		"## Strategies", "## Ingest", "## Snapshot and start", "## Fan-out", "## Raw figures",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the document lacks %q", want)

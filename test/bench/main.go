@@ -36,6 +36,7 @@ type section struct {
 var sections = []section{
 	{"lookup", 45, lookup},
 	{"authenticate", 30, authenticate},
+	{"strategies", 90, strategies},
 	{"ingest", 21, ingest},
 	{"snapshot", 15, snapshot},
 	{"fanout", 2, fanout},
@@ -54,7 +55,7 @@ func main() {
 	short := flag.Bool("short", false, "measure next to nothing, to see that everything works")
 	long := flag.Bool("long", false, "also 10,000,000 look-ups and the restart with 1,000,000: needs 6 GB and more minutes")
 	out := flag.String("o", "docs", "`directory` of performance.md and its charts; empty: none")
-	only := flag.String("only", "", "comma-separated `sections` to run: lookup, authenticate, ingest, snapshot, fanout")
+	only := flag.String("only", "", "comma-separated `sections` to run: lookup, authenticate, strategies, ingest, snapshot, fanout")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
