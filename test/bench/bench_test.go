@@ -94,6 +94,9 @@ func TestSpread(t *testing.T) {
 	if got := (spread{5, 1, 3000, 4}).String(); got != "4.5 (1…3,000)" {
 		t.Error(got)
 	}
+	if got := (spread{6, 9}).over(spread{2, 3}).String(); got != "3 (3…3)" {
+		t.Error(got)
+	}
 	if got := (quantiles{3, 1, 2}).at(.5); got != 2 {
 		t.Error(got)
 	}

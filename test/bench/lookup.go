@@ -149,7 +149,7 @@ array as large as the live set. Look-ups of different tokens don't depend on
 each other, so a processor that works ahead can be faster than it.
 
 *Bytes* is what the heap grows by for each entry. *Collection* is a full garbage
-collection with nothing else on the heap, and its longest pause the one that
+collection with hardly anything else on the heap, and its longest pause the one that
 runtime/metrics tells (the upper end of its bucket).`)
 	var curves = make([]chart.Line, len(denyLists)+1)
 	for _, live := range s.scale.Live {

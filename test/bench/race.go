@@ -23,6 +23,16 @@ func (s spread) median() float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
+// over is how many times as much each round came to as that of another
+// contender right beside it.
+func (s spread) over(o spread) spread {
+	ratios := make(spread, len(s))
+	for i := range s {
+		ratios[i] = s[i] / o[i]
+	}
+	return ratios
+}
+
 // String is the median, and the least and the most.
 func (s spread) String() string {
 	return fmt.Sprintf("%s (%s…%s)", figure(s.median()), figure(slices.Min(s)), figure(slices.Max(s)))

@@ -24,7 +24,7 @@ type scale struct {
 }
 
 var scaleFull = scale{
-	Rounds: 5, Slice: 60 * time.Millisecond,
+	Rounds: 11, Slice: 25 * time.Millisecond,
 	Live: []int{1_000, 100_000, 1_000_000}, Lookups: 1 << 17,
 	Standing: 100_000, Requests: 2_000, Trials: 200, Interval: time.Second,
 	Load: 700 * time.Millisecond, Connections: []int{1, 8, 64},
