@@ -68,6 +68,31 @@ func TestAWrongAnswerEndsTheRun(t *testing.T) {
 	}
 }
 
+// A strategy that refuses everything would be the fastest to enforce, and one
+// that takes a token as revoked before it is, too.
+func TestAStrategyThatRefusesGoodTokensEndsTheRun(t *testing.T) {
+	s := suiteForTest(t)
+	issuerKeys, err := newKeyring()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, refuses := range []bool{true, false} {
+		revoked := make(map[string]bool)
+		st := &strategy{
+			name: "refuses",
+			prepare: func(b bearer) check {
+				return func(context.Context) (bool, error) { return refuses || revoked[b.jti], nil }
+			},
+			revoke: func(_ context.Context, jti string) error { revoked[jti] = true; return nil },
+		}
+		_, costs := costsOf(s, issuerKeys[2], []*strategy{st})
+		_, delays := delaysOf(s, issuerKeys[2], []*strategy{st})
+		if errors.Is(costs, errWrongAnswer) != refuses || errors.Is(delays, errWrongAnswer) != refuses {
+			t.Errorf("refuses is %v, the errors are %v and %v", refuses, costs, delays)
+		}
+	}
+}
+
 func TestContendersTakeTurns(t *testing.T) {
 	s := suiteForTest(t)
 	var order []string

@@ -18,7 +18,7 @@ type machine struct {
 	cpu, memory, kernel, commit string
 	sync                        quantiles // of 4 KiB, written and synced
 	loadBefore, loadAfter       string
-	modules                     []string
+	modules, servers            []string
 }
 
 // shownModules are those whose versions decide about a figure.
@@ -41,6 +41,11 @@ func describeMachine(ctx context.Context, dir string) (*machine, error) {
 			if slices.Contains(shownModules, dep.Path) {
 				m.modules = append(m.modules, dep.Path+" "+dep.Version)
 			}
+		}
+	}
+	for _, server := range []string{"redis-server", "postgres"} {
+		if version := said(ctx, server, "--version"); version != "unknown" {
+			m.servers = append(m.servers, version)
 		}
 	}
 	f, err := os.Create(filepath.Join(dir, "sync"))
@@ -77,6 +82,7 @@ func (m *machine) String() string {
 		{"load average before", m.loadBefore},
 		{"load average after", m.loadAfter},
 		{"Go", runtime.Version()},
+		{"servers", strings.Join(m.servers, ", ")},
 		{"modules", strings.Join(m.modules, ", ")},
 	} {
 		fmt.Fprintf(&b, "| %s | %s |\n", row[0], row[1])

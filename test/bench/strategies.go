@@ -49,7 +49,7 @@ except in the NATS server of the hub that pushes over NATS. The hubs, that
 server, the subscribers and the clients are one process; Redis and PostgreSQL
 have their own. Caches and pollers have an interval of %v; what they take to
 enforce grows with it, and usual intervals are longer. On loopback a network call
-costs no distance.`, figure(float64(s.scale.Standing)), s.scale.Trials, s.scale.Interval))
+costs no distance. What happens while the store is down is told, not measured.`, figure(float64(s.scale.Standing)), s.scale.Trials, s.scale.Interval))
 	var all []*strategy
 	defer func() {
 		for i := len(all) - 1; i >= 0; i-- {
