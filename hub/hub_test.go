@@ -1,12 +1,10 @@
 package hub_test
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,46 +104,48 @@ func (w *world) statusAs(key string) (s api.Status) {
 // The end: the hub says that it is not ready, sends its subscribers away, and
 // answers others meanwhile; then Serve returns nil.
 func TestDrain(t *testing.T) {
-	w := newWorld(t, func(c *hub.Config) { c.DrainWindow = 500 * time.Millisecond })
-	w.start(nil)
-	if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 200 || body != "ok\n" {
-		t.Errorf("readyz: %d %s", status, body)
-	}
-	streams := []<-chan string{w.stream(), w.stream(), w.stream()}
-	for _, s := range streams {
-		if line := <-s; line != "event: hello" {
-			t.Fatal(line)
+	overEach(t, func(t *testing.T, start func(*world)) {
+		w := newWorld(t, func(c *hub.Config) { c.DrainWindow = 500 * time.Millisecond })
+		start(w)
+		if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 200 || body != "ok\n" {
+			t.Errorf("readyz: %d %s", status, body)
 		}
-	}
-	w.stop()
-	for w.hub.Ready() == nil {
-		time.Sleep(time.Millisecond)
-	}
-	if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 503 || body != "draining\n" {
-		t.Errorf("readyz: %d %s", status, body)
-	}
-	if status, _ := w.send("GET", w.ops+"/livez", "", ""); status != 200 {
-		t.Errorf("livez: %d", status)
-	}
-	for _, s := range streams {
-		bye := false
-		for line := range s {
-			bye = bye || line == "event: bye"
+		streams := []<-chan string{w.stream(), w.stream(), w.stream()}
+		for _, s := range streams {
+			if line := <-s; line != "event: hello" {
+				t.Fatal(line)
+			}
 		}
-		if !bye {
-			t.Error("a stream ended without a bye")
+		w.stop()
+		for w.hub.Ready() == nil {
+			time.Sleep(time.Millisecond)
 		}
-	}
-	if err := w.ended(); err != nil {
-		t.Error(err)
-	}
-	if _, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://")); err == nil {
-		t.Error("somebody listens still")
-	}
-	w.hub.Close() // does nothing
-	if w.hub.Ready() == nil {
-		t.Error("ready when it is closed")
-	}
+		if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 503 || body != "draining\n" {
+			t.Errorf("readyz: %d %s", status, body)
+		}
+		if status, _ := w.send("GET", w.ops+"/livez", "", ""); status != 200 {
+			t.Errorf("livez: %d", status)
+		}
+		for _, s := range streams {
+			bye := false
+			for line := range s {
+				bye = bye || line == "event: bye"
+			}
+			if !bye {
+				t.Error("a stream ended without a bye")
+			}
+		}
+		if err := w.ended(); err != nil {
+			t.Error(err)
+		}
+		if _, err := net.Dial("tcp", w.url[strings.LastIndex(w.url, "/")+1:]); err == nil {
+			t.Error("somebody listens still")
+		}
+		w.hub.Close() // does nothing
+		if w.hub.Ready() == nil {
+			t.Error("ready when it is closed")
+		}
+	})
 }
 
 // While the last subscribers leave, the hub still takes revocations, and no
@@ -176,55 +176,59 @@ func TestSignedAnswers(t *testing.T) {
 }
 
 func TestDrainAnswers(t *testing.T) {
-	w := newWorld(t, func(c *hub.Config) { c.DrainWindow = 2 * time.Second })
-	w.start(nil)
-	for range 20 {
-		<-w.stream()
-	}
-	w.stop()
-	for w.hub.Ready() == nil {
-		time.Sleep(time.Millisecond)
-	}
-	must[api.RevokeAnswer](w, "POST", "/v1/revocations", subject, 201)
-	if status, body := w.ask("GET", "/v1/feed", ""); status != 503 || !strings.Contains(body, `"draining"`) {
-		t.Errorf("%d %s", status, body)
-	}
-	if err := w.ended(); err != nil {
-		t.Error(err)
-	}
+	overEach(t, func(t *testing.T, start func(*world)) {
+		w := newWorld(t, func(c *hub.Config) { c.DrainWindow = 2 * time.Second })
+		start(w)
+		for range 20 {
+			<-w.stream()
+		}
+		w.stop()
+		for w.hub.Ready() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		must[api.RevokeAnswer](w, "POST", "/v1/revocations", subject, 201)
+		if status, body := w.ask("GET", "/v1/feed", ""); status != 503 || !strings.Contains(body, `"draining"`) {
+			t.Errorf("%d %s", status, body)
+		}
+		if err := w.ended(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // When the log is not the history that it was, the hub says so and ends; it
 // never goes on as if nothing had happened.
 func TestLogFails(t *testing.T) {
-	w := newWorld(t)
-	w.start(nil)
-	must[api.RevokeAnswer](w, "POST", "/v1/revocations", subject, 201)
-	lines := w.stream()
-	nc, err := w.hub.LogServer().Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := js.DeleteStream(t.Context(), "REVOCAST_default"); err != nil {
-		t.Fatal(err)
-	}
-	<-w.hub.Failed()
-	if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 503 || !strings.Contains(body, "recreated") {
-		t.Errorf("readyz: %d %s", status, body)
-	}
-	if status, body := w.ask("POST", "/v1/revocations", subject); status < 500 {
-		t.Errorf("%d %s", status, body)
-	}
-	for range lines { // ends
-	}
-	if h := (*log.HistoryError)(nil); !errors.As(w.ended(), &h) || h.Fault != log.Recreated || !errors.As(w.hub.Err(), &h) {
-		t.Errorf("Serve ended with another reason: %v", w.hub.Err())
-	}
+	overEach(t, func(t *testing.T, start func(*world)) {
+		w := newWorld(t)
+		start(w)
+		must[api.RevokeAnswer](w, "POST", "/v1/revocations", subject, 201)
+		lines := w.stream()
+		nc, err := w.hub.LogServer().Connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := js.DeleteStream(t.Context(), "REVOCAST_default"); err != nil {
+			t.Fatal(err)
+		}
+		<-w.hub.Failed()
+		if status, body := w.send("GET", w.ops+"/readyz", "", ""); status != 503 || !strings.Contains(body, "recreated") {
+			t.Errorf("readyz: %d %s", status, body)
+		}
+		if status, body := w.ask("POST", "/v1/revocations", subject); status < 500 {
+			t.Errorf("%d %s", status, body)
+		}
+		for range lines { // ends
+		}
+		if h := (*log.HistoryError)(nil); !errors.As(w.ended(), &h) || h.Fault != log.Recreated || !errors.As(w.hub.Err(), &h) {
+			t.Errorf("Serve ended with another reason: %v", w.hub.Err())
+		}
+	})
 }
 
 func TestServeFails(t *testing.T) {
@@ -269,49 +273,58 @@ func TestOps(t *testing.T) {
 	}
 }
 
-// With TLS, HTTP/2 is spoken, and streams work over it.
-func TestTLS(t *testing.T) {
-	cert := httptest.NewUnstartedServer(nil)
-	cert.StartTLS()
-	defer cert.Close()
-	w := newWorld(t)
-	w.start(&tls.Config{Certificates: cert.TLS.Certificates})
-	w.client.Transport = &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: cert.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"}}
-	lines := w.stream()
-	must[api.RevokeAnswer](w, "POST", "/v1/revocations?wait=applied", subject, 201)
-	for line := range lines {
-		if line == "event: record" {
-			break
+// Streams and requests work over each protocol, side by side.
+func TestProtocols(t *testing.T) {
+	overEach(t, func(t *testing.T, start func(*world)) {
+		w := newWorld(t)
+		start(w)
+		lines := w.stream()
+		must[api.RevokeAnswer](w, "POST", "/v1/revocations?wait=applied", subject, 201)
+		for line := range lines {
+			if line == "event: record" {
+				break
+			}
 		}
-	}
-	status, body := w.ask("POST", "/v1/revocations", strings.Repeat(" ", api.MaxBody+1))
-	if status != 413 {
-		t.Errorf("%d %s", status, body)
-	}
-	w.stop()
-	bye := false
-	for line := range lines {
-		bye = bye || line == "event: bye"
-	}
-	if err := w.ended(); err != nil || !bye {
-		t.Errorf("%v, bye %v", err, bye)
-	}
-	w.client.CloseIdleConnections()
+		status, body := w.ask("POST", "/v1/revocations", strings.Repeat(" ", api.MaxBody+1))
+		if status != 413 {
+			t.Errorf("%d %s", status, body)
+		}
+		w.stop()
+		bye := false
+		for line := range lines {
+			bye = bye || line == "event: bye"
+		}
+		if err := w.ended(); err != nil || !bye {
+			t.Errorf("%v, bye %v", err, bye)
+		}
+	})
 }
 
-// More connections than allowed wait until there is room.
+// More connections than allowed wait until there is room, and a stream that
+// ends makes some.
 func TestMaxConnections(t *testing.T) {
-	w := newWorld(t, func(c *hub.Config) { c.MaxConnections, c.MaxConnectionsPerAddress = 2, 2 })
-	w.start(nil)
-	one, two := w.stream(), w.stream()
-	<-one
-	<-two
-	w.client.Timeout = 200 * time.Millisecond
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", w.url+"/v1/status", nil)
-	if resp, err := w.client.Do(req); err == nil {
-		resp.Body.Close()
-		t.Error("a third connection was served")
-	}
+	overEach(t, func(t *testing.T, start func(*world)) {
+		w := newWorld(t, func(c *hub.Config) { c.MaxConnections, c.MaxConnectionsPerAddress = 2, 2 })
+		start(w)
+		one, leave := w.open()
+		<-one
+		if strings.HasSuffix(t.Name(), "/HTTP/2") {
+			for range 3 { // there all streams are on one connection
+				<-w.stream()
+			}
+			return
+		}
+		<-w.stream()
+		w.client.Timeout = 200 * time.Millisecond
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", w.url+"/v1/status", nil)
+		if resp, err := w.client.Do(req); err == nil {
+			resp.Body.Close()
+			t.Error("a third connection was served")
+		}
+		w.client.Timeout = 0
+		leave()
+		<-w.stream()
+	})
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -18,7 +18,8 @@ const (
 	maxHeaderBytes    = 16 << 10
 	opsTimeout        = 10 * time.Second
 
-	// drainGrace is what requests have, after the window, to be answered.
+	// drainGrace is what the last subscribers have to take their leave, and
+	// requests to be answered, after the window.
 	drainGrace = 5 * time.Second
 	drainLook  = 20 * time.Millisecond
 )
@@ -79,19 +80,16 @@ func (h *Hub) Serve(ctx context.Context, apiListener, opsListener net.Listener, 
 func (h *Hub) drain(public *http.Server) {
 	h.cfg.Logger.Info("draining", "window", h.cfg.DrainWindow)
 	h.feed.Drain(h.cfg.DrainWindow)
-	window := time.NewTimer(h.cfg.DrainWindow)
-	defer window.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), h.cfg.DrainWindow+drainGrace)
+	defer cancel()
 	look := time.NewTicker(drainLook)
 	defer look.Stop()
-	for open := true; open && h.feed.Status().Subscribers > 0; {
+	for h.feed.Status().Subscribers > 0 && ctx.Err() == nil {
 		select {
 		case <-look.C:
-		case <-window.C:
-			open = false
+		case <-ctx.Done():
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainGrace)
-	defer cancel()
 	if err := public.Shutdown(ctx); err != nil {
 		h.cfg.Logger.Warn("connections were cut", "err", err)
 		public.Close()

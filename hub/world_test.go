@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -50,6 +51,27 @@ func newWorld(t testing.TB, change ...func(*hub.Config)) *world {
 	w.client = &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(w.client.CloseIdleConnections)
 	return w
+}
+
+// overEach runs a test over each protocol that a hub speaks; streams are
+// carried differently over each. start opens a hub and serves it.
+func overEach(t *testing.T, test func(t *testing.T, start func(*world))) {
+	cert := httptest.NewUnstartedServer(nil)
+	cert.StartTLS()
+	defer cert.Close()
+	roots := cert.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	secure := func(h2 bool) func(*world) {
+		return func(w *world) {
+			w.start(&tls.Config{Certificates: cert.TLS.Certificates})
+			w.client.Transport = &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"}}
+			w.Cleanup(w.client.CloseIdleConnections)
+		}
+	}
+	for name, start := range map[string]func(*world){
+		"HTTP/1.1": func(w *world) { w.start(nil) }, "TLS": secure(false), "HTTP/2": secure(true),
+	} {
+		t.Run(name, func(t *testing.T) { test(t, start) })
+	}
 }
 
 // start opens the hub and serves it.
@@ -159,6 +181,13 @@ func must[T any](w *world, method, path, body string, status int) (v T) {
 // stream opens the feed and returns its lines.
 func (w *world) stream() <-chan string {
 	w.Helper()
+	lines, _ := w.open()
+	return lines
+}
+
+// open is stream, and returns how to leave it.
+func (w *world) open() (_ <-chan string, leave func()) {
+	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	req, err := http.NewRequestWithContext(ctx, "GET", w.url+"/v1/feed", nil)
 	if err != nil {
@@ -178,12 +207,13 @@ func (w *world) stream() <-chan string {
 			lines <- sc.Text()
 		}
 	}()
-	w.Cleanup(func() {
+	leave = func() {
 		cancel()
 		resp.Body.Close()
 		<-done
-	})
-	return lines
+	}
+	w.Cleanup(leave)
+	return lines, leave
 }
 
 // logged is all that was logged.

@@ -24,7 +24,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "revocast_http_requests_total", Help: "Requests answered; streams when they end."}, []string{"route", "method", "status"}),
+			Name: "revocast_http_requests_total", Help: "Requests answered; streams when they end, or go on without their request."}, []string{"route", "method", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "revocast_http_request_duration_seconds", Help: "Time to answer a request, streams apart.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 12)}, []string{"route", "method"}),

@@ -9,7 +9,7 @@ import (
 // What subscribers call; package feed does all of it.
 
 func (a *API) serveFeed(w http.ResponseWriter, r *request) error {
-	return a.feed.ServeStream(w, r.Request, r.caller.actor)
+	return a.feed.ServeStream(w, r.Request, r.caller.actor, r.caller.valid)
 }
 
 func (a *API) serveSnapshot(w http.ResponseWriter, r *request) error {

@@ -123,7 +123,7 @@ func TestBroadcastIsTheLog(t *testing.T) {
 }
 
 func TestBroadcastRefuses(t *testing.T) {
-	l := newListening(t, func(c *Config, _ *log.Config) { c.MaxSubscribers, c.MaxPerActor = 2, 2 })
+	l := newListening(t, func(_ *world, c *Config, _ *log.Config) { c.MaxSubscribers, c.MaxPerActor = 2, 2 })
 	l.revoke(events.KindToken, "t")
 	run := l.piece(l.mustAnswer(events.HubAttach, events.AttachRequest{Session: someSession, Subscriber: "s"}, 200)).Run
 	report := events.Report{Subscriber: "s", State: "fresh", Nonce: "n"}

@@ -102,6 +102,7 @@ type Feed struct {
 	live      *events.LiveSet // set before anybody has the feed; changed under mu, read without
 	frames    *frames
 	audience  *audience
+	lines     *lines
 	snapshots snapshots
 	heads     heads
 	hubs      *log.Hubs // the others on the same log
@@ -120,7 +121,7 @@ type Feed struct {
 	drained  sync.Once
 	window   time.Duration // set before drain is closed
 	stop     context.CancelFunc
-	running  sync.WaitGroup // the follower, the ticker and the keeper
+	running  sync.WaitGroup // the follower, the ticker, the keeper, and who writes on lines
 	keeper   keeper         // the keeper's; Close's after that
 	failed   chan struct{}  // closed after err is set
 	err      error
@@ -145,6 +146,7 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 		failed:   make(chan struct{}),
 		openedAt: cfg.Now(),
 	}
+	f.lines = newLines(f)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f.stop = stop
 	if err := f.resume(ctx); err != nil {
@@ -162,6 +164,7 @@ func Open(ctx context.Context, cfg Config) (*Feed, error) {
 	if cfg.State != nil {
 		f.running.Go(func() { f.keep(run) })
 	}
+	f.running.Go(func() { f.lines.run(run) })
 	if err := f.reachHead(ctx); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open feed %s: %w", cfg.Log.Feed(), err)
@@ -227,9 +230,10 @@ func (f *Feed) Err() error {
 	}
 }
 
-// Close stops following and ticking, writes the state file, takes leave of the
-// other hubs, and waits. Streams that are open end with their requests, which
-// are the HTTP server's, and which should have ended before.
+// Close stops following and ticking, cuts the streams that were taken from the
+// HTTP server, writes the state file, takes leave of the other hubs, and waits.
+// Other streams end with their requests, which are the server's, and which
+// should have ended before.
 func (f *Feed) Close() {
 	f.stop()
 	f.running.Wait()

@@ -3,8 +3,6 @@ package feed
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -17,48 +15,52 @@ import (
 )
 
 func TestRevokeReachesAReaderWhoWasThere(t *testing.T) {
-	w := newWorld(t)
-	r := w.newReader()
-	r.connect()
-	if r.hello.Mode != events.ModeDelta || r.hello.HeartbeatMS != 200 {
-		t.Fatalf("hello %+v", r.hello)
-	}
-	w.revoke(events.KindToken, "t1")
-	r.catchUp()
-	w.revoke(events.KindSubject, "alice")
-	r.catchUp()
-	for r.ticks < 3 {
-		r.take(r.next())
-	}
+	carriages(t, func(t *testing.T, how option) {
+		w := newWorld(t, how)
+		r := w.newReader()
+		r.connect()
+		if r.hello.Mode != events.ModeDelta || r.hello.HeartbeatMS != 200 {
+			t.Fatalf("hello %+v", r.hello)
+		}
+		w.revoke(events.KindToken, "t1")
+		r.catchUp()
+		w.revoke(events.KindSubject, "alice")
+		r.catchUp()
+		for r.ticks < 3 {
+			r.take(r.next())
+		}
+	})
 }
 
 func TestReaderComesBackAndMissesNothing(t *testing.T) {
-	w := newWorld(t)
-	r := w.newReader()
-	r.connect()
-	w.revoke(events.KindToken, "t1")
-	r.catchUp()
-	r.disconnect()
-	id := w.revoke(events.KindToken, "t2")
-	w.restore(id)
-	w.revoke(events.KindClient, "app")
-	r.connect()
-	if r.hello.Mode != events.ModeDelta {
-		t.Fatalf("mode %s", r.hello.Mode)
-	}
-	r.catchUp()
+	carriages(t, func(t *testing.T, how option) {
+		w := newWorld(t, how)
+		r := w.newReader()
+		r.connect()
+		w.revoke(events.KindToken, "t1")
+		r.catchUp()
+		r.disconnect()
+		id := w.revoke(events.KindToken, "t2")
+		w.restore(id)
+		w.revoke(events.KindClient, "app")
+		r.connect()
+		if r.hello.Mode != events.ModeDelta {
+			t.Fatalf("mode %s", r.hello.Mode)
+		}
+		r.catchUp()
 
-	w.restart()
-	w.revoke(events.KindKey, "kid-1")
-	r.connect()
-	if r.hello.Mode != events.ModeDelta || r.hello.Head != r.at.Seq+1 {
-		t.Fatalf("after a restart: %+v at %v", r.hello, r.at)
-	}
-	r.catchUp()
+		w.restart()
+		w.revoke(events.KindKey, "kid-1")
+		r.connect()
+		if r.hello.Mode != events.ModeDelta || r.hello.Head != r.at.Seq+1 {
+			t.Fatalf("after a restart: %+v at %v", r.hello, r.at)
+		}
+		r.catchUp()
+	})
 }
 
 func TestReaderWhoseRecordsAreGoneIsSentToTheSnapshot(t *testing.T) {
-	w := newWorld(t, func(c *Config, _ *log.Config) { c.KeepFrames = 1 })
+	w := newWorld(t, func(_ *world, c *Config, _ *log.Config) { c.KeepFrames = 1 })
 	r := w.newReader()
 	big := make([]Order, 900) // each record fills a chunk of the frames
 	for i := range 3 {
@@ -127,39 +129,41 @@ func TestNonsensePositionIsRefused(t *testing.T) {
 // A revocation published while a reader is between its history and the live
 // stream must reach it exactly once.
 func TestNoGapBetweenHistoryAndLive(t *testing.T) {
-	w := newWorld(t)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range 4 {
-		wg.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
+	carriages(t, func(t *testing.T, how option) {
+		w := newWorld(t, how)
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				for n := 0; ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					_, err := w.feed.Revoke(context.Background(), Caller{Actor: "tester", Source: "test"},
+						[]Order{{Target: target(events.KindToken, fmt.Sprintf("%d-%d", i, n)), Reason: events.Logout}}, false)
+					if err != nil {
+						t.Error(err)
+						return
+					}
 				}
-				_, err := w.feed.Revoke(context.Background(), Caller{Actor: "tester", Source: "test"},
-					[]Order{{Target: target(events.KindToken, fmt.Sprintf("%d-%d", i, n)), Reason: events.Logout}}, false)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	r := w.newReader()
-	for range 20 {
-		r.connect()
-		for range 20 {
-			r.take(r.next()) // fails on any gap, duplicate, or broken chain
+			})
 		}
-		r.disconnect()
-		// What was read but not applied counts as not received.
-	}
-	close(stop)
-	wg.Wait()
-	r.connect()
-	r.catchUp()
+		r := w.newReader()
+		for range 20 {
+			r.connect()
+			for range 20 {
+				r.take(r.next()) // fails on any gap, duplicate, or broken chain
+			}
+			r.disconnect()
+			// What was read but not applied counts as not received.
+		}
+		close(stop)
+		wg.Wait()
+		r.connect()
+		r.catchUp()
+	})
 }
 
 func TestRestoreLeavesWhatOthersSay(t *testing.T) {
@@ -201,7 +205,7 @@ func TestCompromisedIsRestoredByForceOnly(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	w := newWorld(t, func(c *Config, lc *log.Config) {
+	w := newWorld(t, func(_ *world, c *Config, lc *log.Config) {
 		lc.Retention = 48 * time.Hour
 		c.Issuer = func(s string) (time.Duration, time.Duration, bool) { return time.Hour, 2 * time.Second, s == iss }
 	})
@@ -417,123 +421,74 @@ func TestListPagesAndFilters(t *testing.T) {
 }
 
 func TestReachCountsThoseWhoSaySo(t *testing.T) {
-	w := newWorld(t)
-	r := w.newReader()
-	r.connect()
-	res, err := w.feed.Revoke(context.Background(), Caller{Actor: "tester"},
-		[]Order{{Target: target(events.KindToken, "x"), Reason: events.Logout}}, true)
-	w.must(err)
-	short, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
-	defer cancel()
-	if got := w.feed.WaitReach(short, res.Position.Seq); got.Applied != 0 || got.Connected != 1 {
-		t.Fatalf("before the report: %+v", got)
-	}
-	r.catchUp()
-	report := events.Report{Subscriber: "reader", Epoch: r.at.Epoch, Applied: r.at.Seq, State: "fresh", Nonce: "n1"}
-	done := make(chan Reach)
-	go func() { done <- w.feed.WaitReach(context.Background(), res.Position.Seq) }()
-	answer, err := w.feed.Report(context.Background(), "tester", report)
-	w.must(err)
-	if got := <-done; got.Applied != 1 || got.Connected != 1 || got.Hubs != 1 {
-		t.Fatalf("after the report: %+v", got)
-	}
-	if err := answer.Verify("default", r.hello.Keys); err != nil || answer.Nonce != "n1" || answer.Head != r.at.Seq {
-		t.Fatalf("answer %+v: %v", answer, err)
-	}
-	report.Epoch = "another"
-	_, err = w.feed.Report(context.Background(), "tester", report)
-	w.must(err)
-	if subs := w.feed.ownSubscribers(); len(subs) != 1 || subs[0].Applied != 0 {
-		t.Fatalf("a report of another epoch counts: %+v", subs)
-	}
-}
-
-// A reader that stops reading loses its stream; the others notice nothing.
-func TestStuckReaderIsCutOff(t *testing.T) {
-	w := newWorld(t, func(c *Config, _ *log.Config) { c.WriteTimeout = 200 * time.Millisecond; c.KeepFrames = 8 << 20 })
-	stuck, err := net.Dial("tcp", w.http.Listener.Addr().String())
-	w.must(err)
-	defer stuck.Close()
-	w.must(stuck.(*net.TCPConn).SetReadBuffer(4 << 10))
-	fmt.Fprintf(stuck, "GET /v1/feed HTTP/1.1\r\nHost: x\r\n%s: stuck\r\n\r\n", SubscriberHeader)
-	r := w.newReader()
-	r.connect()
-	orders := make([]Order, 1000)
-	for i := range 50 {
-		for j := range orders {
-			orders[j] = Order{Target: target(events.KindToken, fmt.Sprintf("%d-%d", i, j)), Reason: events.Logout}
-		}
-		_, err := w.feed.Revoke(context.Background(), Caller{Actor: "tester", Source: "test"}, orders, false)
+	carriages(t, func(t *testing.T, how option) {
+		w := newWorld(t, how)
+		r := w.newReader()
+		r.connect()
+		res, err := w.feed.Revoke(context.Background(), Caller{Actor: "tester"},
+			[]Order{{Target: target(events.KindToken, "x"), Reason: events.Logout}}, true)
 		w.must(err)
-	}
-	r.catchUp()
-	deadline := time.Now().Add(5 * time.Second)
-	for w.feed.audience.size() != 1 {
-		if time.Now().After(deadline) {
-			t.Fatal("the stuck reader still has its stream")
+		short, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+		defer cancel()
+		if got := w.feed.WaitReach(short, res.Position.Seq); got.Applied != 0 || got.Connected != 1 {
+			t.Fatalf("before the report: %+v", got)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-func TestDrainTellsEverybodyAndTakesNobody(t *testing.T) {
-	w := newWorld(t)
-	r := w.newReader()
-	r.connect()
-	w.feed.Drain(50 * time.Millisecond)
-	for {
-		ev, ok := <-r.events
-		if !ok {
-			t.Fatal("the stream ended without a word")
+		r.catchUp()
+		report := events.Report{Subscriber: "reader", Epoch: r.at.Epoch, Applied: r.at.Seq, State: "fresh", Nonce: "n1"}
+		done := make(chan Reach)
+		go func() { done <- w.feed.WaitReach(context.Background(), res.Position.Seq) }()
+		answer, err := w.feed.Report(context.Background(), "tester", report)
+		w.must(err)
+		if got := <-done; got.Applied != 1 || got.Connected != 1 || got.Hubs != 1 {
+			t.Fatalf("after the report: %+v", got)
 		}
-		if ev.Type == "bye" {
-			break
+		if err := answer.Verify("default", r.hello.Keys); err != nil || answer.Nonce != "n1" || answer.Head != r.at.Seq {
+			t.Fatalf("answer %+v: %v", answer, err)
 		}
-	}
-	if _, ok := <-r.events; ok {
-		t.Fatal("something came after bye")
-	}
-	resp, err := http.Get(w.http.URL + "/v1/feed")
-	w.must(err)
-	body, _ := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusTeapot || w.feed.Ready() == nil {
-		t.Fatalf("a draining feed took a reader: %s %s", resp.Status, body)
-	}
+		report.Epoch = "another"
+		_, err = w.feed.Report(context.Background(), "tester", report)
+		w.must(err)
+		if subs := w.feed.ownSubscribers(); len(subs) != 1 || subs[0].Applied != 0 {
+			t.Fatalf("a report of another epoch counts: %+v", subs)
+		}
+	})
 }
 
 func TestNoTickWithoutTheLog(t *testing.T) {
-	w := newWorld(t)
-	r := w.newReader()
-	r.connect()
-	r.take(r.next())
-	w.must(w.feed.Ready())
-	w.server.Shutdown()
-	deadline := time.Now().Add(10 * time.Second)
-	for w.feed.Ready() == nil {
-		if time.Now().After(deadline) {
-			t.Fatal("ready without a log")
+	carriages(t, func(t *testing.T, how option) {
+		w := newWorld(t, how)
+		r := w.newReader()
+		r.connect()
+		r.take(r.next())
+		w.must(w.feed.Ready())
+		w.server.Shutdown()
+		deadline := time.Now().Add(10 * time.Second)
+		for w.feed.Ready() == nil {
+			if time.Now().After(deadline) {
+				t.Fatal("ready without a log")
+			}
+			time.Sleep(20 * time.Millisecond)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	for len(r.events) > 0 {
-		<-r.events
-	}
-	select {
-	case ev, ok := <-r.events:
-		if ok {
-			t.Fatalf("%s while the log is gone", ev.Type)
+		for len(r.events) > 0 {
+			<-r.events
 		}
-		t.Fatal("the stream ended; it should only fall silent")
-	case <-time.After(300 * time.Millisecond):
-	}
+		select {
+		case ev, ok := <-r.events:
+			if ok {
+				t.Fatalf("%s while the log is gone", ev.Type)
+			}
+			t.Fatal("the stream ended; it should only fall silent")
+		case <-time.After(300 * time.Millisecond):
+		}
+	})
 }
 
 // Any mix of what can happen leaves the fold, the index, and every reader
 // with what the log says.
 func TestAnyHistory(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(t, func(c *Config, _ *log.Config) { c.Claims.Extra = []string{"role"} })
+		way := by(rapid.SampledFrom([]carriage{taken, takenTLS, inHandler, overHTTP2}).Draw(rt, "carriage"))
+		w := newWorld(t, way, func(_ *world, c *Config, _ *log.Config) { c.Claims.Extra = []string{"role"} })
 		defer func() {
 			w.close()
 			w.close = func() {}

@@ -135,17 +135,26 @@ func (f *frames) from(offset int64, tickNo uint64, buf [][]byte) (view, bool) {
 		return view{}, false
 	}
 	v := view{records: buf, end: f.head, tickNo: f.tickNo, changed: f.changed}
-	skip := offset - f.base
-	for _, c := range f.chunks {
-		if skip < int64(len(c)) {
+	// From the end, where nearly everybody is.
+	i, begin := len(f.chunks), f.head
+	for begin > offset {
+		i--
+		begin -= int64(len(f.chunks[i]))
+	}
+	for skip := offset - begin; i < len(f.chunks); i, skip = i+1, 0 {
+		if c := f.chunks[i]; skip < int64(len(c)) {
 			v.records = append(v.records, c[skip:len(c):len(c)])
-			skip = 0
-		} else {
-			skip -= int64(len(c))
 		}
 	}
 	if tickNo != f.tickNo {
 		v.tick = f.tick
 	}
 	return v, true
+}
+
+// watch returns what is closed when there is more than there is now.
+func (f *frames) watch() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
 }

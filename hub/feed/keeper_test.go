@@ -31,7 +31,7 @@ func (w *world) until(what string, ok func() bool) {
 // is swept and packed. Whichever file is there when a feed starts, with the
 // records since it is the whole log.
 func TestStateIsWrittenUnderLoad(t *testing.T) {
-	w, file := newStateWorld(t, func(c *Config, _ *log.Config) {
+	w, file := newStateWorld(t, func(_ *world, c *Config, _ *log.Config) {
 		c.StateEvery, c.StateOps = time.Millisecond, 1
 	})
 	var writers sync.WaitGroup
@@ -99,8 +99,8 @@ func TestStateIsWrittenAtTheEnd(t *testing.T) {
 // A feed that can't write its state goes on, says so, and starts from the file
 // that it has.
 func TestStateThatCannotBeWritten(t *testing.T) {
-	said, counted := new(lines), prometheus.NewRegistry()
-	w, file := newStateWorld(t, func(c *Config, _ *log.Config) {
+	said, counted := new(logLines), prometheus.NewRegistry()
+	w, file := newStateWorld(t, func(_ *world, c *Config, _ *log.Config) {
 		c.Logger, c.Metrics = slog.New(slog.NewTextHandler(said, nil)), NewMetrics(counted)
 	})
 	w.revoke(events.KindSubject, "alice")
@@ -127,7 +127,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 
 // However late the file is, it is used as long as the log joins on to it.
 func TestStateWhoseRecordsHaveAgedOut(t *testing.T) {
-	short := func(c *Config, l *log.Config) {
+	short := func(_ *world, c *Config, l *log.Config) {
 		l.Retention = 2 * time.Second
 		c.Issuer = func(string) (time.Duration, time.Duration, bool) { return time.Second, 0, true }
 	}

@@ -71,13 +71,13 @@ func (s *stateOnDisk) written() int {
 
 // keepsState gives a feed a state file, which is written at the end only, or
 // when the test says so.
-func keepsState(c *Config, _ *log.Config) {
+func keepsState(_ *world, c *Config, _ *log.Config) {
 	c.StateEvery, c.StateOps = time.Hour, 1<<30
 }
 
 func newStateWorld(t *testing.T, opts ...option) (*world, *stateOnDisk) {
 	file := newStateOnDisk(t.TempDir())
-	opts = append([]option{keepsState, func(c *Config, _ *log.Config) { c.State = file }}, opts...)
+	opts = append([]option{keepsState, func(_ *world, c *Config, _ *log.Config) { c.State = file }}, opts...)
 	return newWorld(t, opts...), file
 }
 
@@ -108,7 +108,7 @@ func (w *world) another(file StateFile) (f *Feed, resumed bool) {
 	cfg := w.cfg
 	cfg.Log, cfg.State, cfg.Metrics = l, file, nil
 	cfg.TickEvery = time.Hour // it is there to be looked at
-	said := new(lines)
+	said := new(logLines)
 	cfg.Logger = slog.New(slog.NewTextHandler(said, nil))
 	f, err = Open(context.Background(), cfg)
 	w.must(err)
@@ -124,18 +124,18 @@ func (w *world) another(file StateFile) (f *Feed, resumed bool) {
 	return f, took
 }
 
-type lines struct {
+type logLines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer // guarded by mu
 }
 
-func (l *lines) Write(b []byte) (int, error) {
+func (l *logLines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(b)
 }
 
-func (l *lines) has(text string) bool {
+func (l *logLines) has(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Contains(l.buf.Bytes(), []byte(text))
@@ -207,7 +207,7 @@ func knows(f *Feed, now int64) known {
 // asked, and goes on as that.
 func TestStateAndTailAreTheWholeLog(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w, file := newStateWorld(t, func(c *Config, _ *log.Config) { c.TickEvery = time.Hour })
+		w, file := newStateWorld(t, func(_ *world, c *Config, _ *log.Config) { c.TickEvery = time.Hour })
 		defer func() {
 			w.close()
 			w.close = func() {}

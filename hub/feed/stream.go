@@ -3,7 +3,6 @@ package feed
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -18,10 +17,17 @@ const SubscriberHeader = "Revocast-Subscriber"
 
 // ServeStream answers GET /v1/feed for the holder of a credential: a stream
 // of server-sent events that lasts until the reader goes, falls off the tail,
-// stops reading, or the feed drains. Errors are returned only before anything
-// was sent: *events.FieldError, ErrFull, ErrActorFull, ErrDraining, or the
-// log's.
-func (f *Feed) ServeStream(w http.ResponseWriter, r *http.Request, actor string) error {
+// stops reading, loses its credential, or the feed drains or closes. Errors
+// are returned only before anything was sent: *events.FieldError, ErrFull,
+// ErrActorFull, ErrDraining, or the log's.
+//
+// The stream may outlive the request: a connection that can be taken from the
+// HTTP server is (see lines), and ServeStream returns when the reader has what
+// there was. From then on r's context means nothing, and valid says, when
+// asked about once a second, whether the credential is still good. It must not
+// block; several goroutines may call it; nil: it is good for ever. A stream
+// that stays with its request ends with r's context.
+func (f *Feed) ServeStream(w http.ResponseWriter, r *http.Request, actor string, valid func() bool) error {
 	name := r.Header.Get(SubscriberHeader)
 	if err := events.CheckText(SubscriberHeader, name, 128); err != nil {
 		return err
@@ -37,6 +43,10 @@ func (f *Feed) ServeStream(w http.ResponseWriter, r *http.Request, actor string)
 	if err != nil {
 		return err
 	}
+	first, err := helloFrame(hello)
+	if err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
 	l := &listener{name: name, actor: actor, remote: r.RemoteAddr, since: events.At(f.cfg.Now()), applied: at.Seq}
 	if hello.Mode != events.ModeDelta {
 		l.applied = 0
@@ -44,16 +54,17 @@ func (f *Feed) ServeStream(w http.ResponseWriter, r *http.Request, actor string)
 	if err := f.audience.join(l); err != nil {
 		return err
 	}
-	defer f.audience.leave(l)
+	f.cfg.Metrics.opened(hello.Mode)
 
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold the stream back
-	c := &connection{feed: f, w: w, rc: http.NewResponseController(w), offset: offset}
-	f.cfg.Metrics.opened(hello.Mode)
-	why := c.serve(r.Context(), hello)
-	f.cfg.Metrics.closed(why)
+	s := stream{feed: f, listener: l, offset: offset, rest: first}
+	if !f.lines.take(w, r, s, valid) {
+		a := answer{stream: s, w: w, rc: http.NewResponseController(w)}
+		a.end(a.serve(r.Context()))
+	}
 	return nil
 }
 
@@ -109,67 +120,26 @@ func (f *Feed) attach(ctx context.Context, at events.Position) (events.Hello, in
 	}, offset, nil
 }
 
-// connection is one stream being written. Its goroutine, the request's, owns it.
-type connection struct {
-	feed   *Feed
-	w      http.ResponseWriter
-	rc     *http.ResponseController
-	offset int64  // of the frames: what lies before has been sent
-	tickNo uint64 // of the last tick sent
+// stream is a reader's place in the feed: what it has been sent, and so what
+// comes next. Whoever writes to the reader owns it, one goroutine at a time.
+type stream struct {
+	feed     *Feed
+	listener *listener
+	offset   int64  // of the frames: what lies before has been sent
+	tickNo   uint64 // of the last tick begun
+	rest     []byte // what comes next and is not in the frames: a hello, what is left of a tick
+	last     bool   // nothing comes after rest
 }
 
 // The reasons for which a stream ends, as the metrics count them.
 const (
-	readerGone = "reader_gone"
-	writeSlow  = "write_failed"
-	fellBehind = "fell_behind"
-	drainedOff = "drained"
+	readerGone     = "reader_gone"
+	writeFailed    = "write_failed"
+	fellBehind     = "fell_behind"
+	drainedOff     = "drained"
+	credentialOver = "credential_ended"
+	feedClosed     = "closed"
 )
-
-func (c *connection) serve(ctx context.Context, hello events.Hello) (why string) {
-	data, err := helloFrame(hello)
-	if err != nil || !c.write([][]byte{data}) {
-		return writeSlow
-	}
-	// Half the promised time, so that a beat that is late is still in time.
-	beat := time.NewTicker(c.feed.cfg.Heartbeat / 2)
-	defer beat.Stop()
-	drain := c.feed.drain
-	var leave <-chan time.Time
-	var buf [][]byte
-	quiet := true // nothing sent since the last beat
-	for {
-		v, ok := c.feed.frames.from(c.offset, c.tickNo, buf[:0])
-		if !ok {
-			return fellBehind
-		}
-		if buf = v.records; v.tick != nil {
-			buf = append(buf, v.tick)
-		}
-		if len(buf) > 0 {
-			if !c.write(buf) {
-				return writeSlow
-			}
-			c.offset, c.tickNo, quiet = v.end, v.tickNo, false
-		}
-		select {
-		case <-v.changed:
-		case <-beat.C:
-			if quiet && !c.write([][]byte{[]byte(":\n\n")}) {
-				return writeSlow
-			}
-			quiet = true
-		case <-ctx.Done():
-			return readerGone
-		case <-drain:
-			drain = nil
-			leave = time.After(time.Duration(rand.Int64N(int64(c.feed.window) + 1)))
-		case <-leave:
-			c.write([][]byte{byeFrame(c.feed.window)})
-			return drainedOff
-		}
-	}
-}
 
 func helloFrame(h events.Hello) ([]byte, error) {
 	data, err := json.Marshal(h)
@@ -182,18 +152,52 @@ func byeFrame(window time.Duration) []byte {
 	return fmt.Appendf(nil, "event: bye\ndata: {\"retry_ms\":%d}\n\n", window.Milliseconds())
 }
 
-// write sends pieces and flushes. Each piece has a deadline of its own, and
-// none is left armed: an idle HTTP/2 stream would be reset by it.
-func (c *connection) write(pieces [][]byte) bool {
-	for _, p := range pieces {
-		_ = c.rc.SetWriteDeadline(time.Now().Add(c.feed.cfg.WriteTimeout))
-		if _, err := c.w.Write(p); err != nil {
-			return false
+// heartbeat is a comment, which readers skip.
+var heartbeat = []byte(":\n\n")
+
+// send gives write, piece by piece, what is left to send and then what v
+// holds. Where write fails, the stream goes on later at the very byte.
+//
+// This is all that those who write differ in: write sends b, and returns how
+// much of it was sent, with an error if that is not all. It does not keep b.
+func (s *stream) send(v view, write func(b []byte) (int, error)) error {
+	if err := s.sendRest(write); err != nil || s.last {
+		return err
+	}
+	for _, p := range v.records {
+		n, err := write(p)
+		s.offset += int64(n)
+		if err != nil {
+			return err
 		}
 	}
-	if c.rc.Flush() != nil {
-		return false
+	if v.tick == nil {
+		return nil
 	}
-	_ = c.rc.SetWriteDeadline(time.Time{})
-	return true
+	s.tickNo, s.rest = v.tickNo, v.tick
+	return s.sendRest(write)
+}
+
+func (s *stream) sendRest(write func([]byte) (int, error)) error {
+	if len(s.rest) == 0 {
+		return nil
+	}
+	n, err := write(s.rest)
+	if s.rest = s.rest[n:]; len(s.rest) == 0 {
+		s.rest = nil // it may keep much alive
+	}
+	return err
+}
+
+// leave makes a bye the last that is sent. Nothing may be left of what was
+// begun before.
+func (s *stream) leave() {
+	s.rest = byeFrame(s.feed.window)
+	s.last = true
+}
+
+// end accounts for the end of a stream.
+func (s *stream) end(why string) {
+	s.feed.audience.leave(s.listener)
+	s.feed.cfg.Metrics.closed(why)
 }

@@ -3,18 +3,27 @@ package feed
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tmaxmax/go-sse"
 	"go.uber.org/goleak"
 
@@ -22,14 +31,26 @@ import (
 	"github.com/revocast/revocast/hub/log"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if crowd, ok := os.LookupEnv(crowdEnv); ok { // this process is the readers of a benchmark
+		if err := serveCrowd(crowd); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const iss = "https://issuer.example"
 
 // world is one feed on a real log, and what a test does to it.
 type world struct {
-	*testing.T
+	testing.TB
 	dir    string
+	sync   bool     // the log syncs before it acknowledges
+	way    carriage // of the streams
+	buffer int      // what the system keeps for each reader, about; 0: as much as it likes
 	cfg    Config
 	server *log.Server
 	log    *log.Log
@@ -38,14 +59,18 @@ type world struct {
 	close  func()
 	asked  map[string]Result // what became of requests, by Idempotency-Key
 
-	mu  sync.Mutex
-	now time.Time // guarded by mu
+	metrics    *prometheus.Registry
+	inHandlers atomic.Int64 // requests
+
+	mu      sync.Mutex
+	now     time.Time // guarded by mu
+	invalid bool      // guarded by mu: the credential is
 }
 
-type option func(*Config, *log.Config)
+type option func(*world, *Config, *log.Config)
 
-func newWorld(t *testing.T, opts ...option) *world {
-	w := &world{T: t, dir: t.TempDir(), now: time.Now()}
+func newWorld(t testing.TB, opts ...option) *world {
+	w := &world{TB: t, dir: t.TempDir(), now: time.Now()}
 	key, err := events.NewSigningKey(rand.Reader)
 	w.must(err)
 	w.cfg = Config{Keys: key, TickEvery: 50 * time.Millisecond, Heartbeat: 200 * time.Millisecond, Now: w.time}
@@ -56,29 +81,23 @@ func newWorld(t *testing.T, opts ...option) *world {
 
 func (w *world) start(opts ...option) {
 	w.Helper()
-	server, err := log.StartServer(log.ServerConfig{Dir: w.dir, DangerouslySkipSync: true})
+	server, err := log.StartServer(log.ServerConfig{Dir: w.dir, DangerouslySkipSync: !w.sync})
 	w.must(err)
 	nc, err := server.Connect()
 	w.must(err)
 	lc := log.Config{Feed: "default", Now: w.time}
 	for _, o := range opts {
-		o(&w.cfg, &lc)
+		o(w, &w.cfg, &lc)
 	}
+	w.metrics = prometheus.NewRegistry()
+	w.cfg.Metrics = NewMetrics(w.metrics)
 	l, err := log.Open(context.Background(), nc, lc)
 	w.must(err)
 	w.cfg.Log = l
 	f, err := Open(context.Background(), w.cfg)
 	w.must(err)
 	w.server, w.log, w.feed = server, l, f
-	w.http = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		serve := map[string]func() error{
-			"/v1/feed":     func() error { return f.ServeStream(rw, r, "tester") },
-			"/v1/snapshot": func() error { return f.ServeSnapshot(rw, r) },
-		}[r.URL.Path]
-		if err := serve(); err != nil {
-			http.Error(rw, err.Error(), http.StatusTeapot)
-		}
-	}))
+	w.serve()
 	w.close = func() {
 		w.http.CloseClientConnections()
 		w.http.Close()
@@ -87,6 +106,91 @@ func (w *world) start(opts ...option) {
 		nc.Close()
 		server.Shutdown()
 	}
+}
+
+// carriage is a way to carry streams.
+type carriage string
+
+const (
+	taken     carriage = "taken"      // from the HTTP server, over TCP
+	takenTLS  carriage = "taken TLS"  // the same, over TLS
+	inHandler carriage = "in handler" // HTTP/1.1, by somebody in between who does not give connections away
+	overHTTP2 carriage = "HTTP/2"
+)
+
+// carriages runs a test for each way to carry streams.
+func carriages(t *testing.T, test func(t *testing.T, how option)) {
+	for _, way := range []carriage{taken, takenTLS, inHandler, overHTTP2} {
+		t.Run(string(way), func(t *testing.T) { test(t, by(way)) })
+	}
+}
+
+func by(way carriage) option { return func(w *world, _ *Config, _ *log.Config) { w.way = way } }
+
+// kept hides that a connection can be taken.
+type kept struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func (k kept) FlushError() error                   { return k.rc.Flush() }
+func (k kept) SetWriteDeadline(at time.Time) error { return k.rc.SetWriteDeadline(at) }
+
+// serve starts an HTTP server.
+func (w *world) serve() {
+	f, way := w.feed, w.way
+	w.http = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.inHandlers.Add(1)
+		defer w.inHandlers.Add(-1)
+		rw.Header()["X-Middleware"] = []string{"a", "b"}
+		if way == inHandler {
+			rw = kept{rw, http.NewResponseController(rw)}
+		}
+		serve := map[string]func() error{
+			"/v1/feed":     func() error { return f.ServeStream(rw, r, "tester", w.valid) },
+			"/v1/snapshot": func() error { return f.ServeSnapshot(rw, r) },
+		}[r.URL.Path]
+		if err := serve(); err != nil {
+			http.Error(rw, err.Error(), http.StatusTeapot)
+		}
+	}))
+	if w.buffer > 0 {
+		w.http.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				if err := transport(c).SetWriteBuffer(w.buffer); err != nil {
+					w.Error(err)
+				}
+			}
+		}
+	}
+	switch w.http.EnableHTTP2 = way == overHTTP2; way {
+	case takenTLS, overHTTP2:
+		w.http.TLS = &tls.Config{Certificates: []tls.Certificate{w.certificate()}}
+		w.http.StartTLS()
+	default:
+		w.http.Start()
+	}
+}
+
+func transport(c net.Conn) *net.TCPConn {
+	if s, ok := c.(*tls.Conn); ok {
+		c = s.NetConn()
+	}
+	return c.(*net.TCPConn)
+}
+
+// certificate makes a certificate for the address of tests; signing with its
+// key takes little time.
+func (w *world) certificate() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	w.must(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"example.com"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	w.must(err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // restart stops everything and starts it again on the same directory.
@@ -107,6 +211,12 @@ func (w *world) time() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.now
+}
+
+func (w *world) valid() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.invalid
 }
 
 func (w *world) advance(d time.Duration) {
@@ -214,6 +324,31 @@ func (w *world) check() {
 	}
 }
 
+// ended is how many streams have ended for a reason.
+func (w *world) ended(why string) (n int) {
+	w.Helper()
+	families, err := w.metrics.Gather()
+	w.must(err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "revocast_streams_ended_total" && m.GetLabel()[0].GetValue() == why {
+				n += int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return n
+}
+
+// await waits until something is so.
+func (w *world) await(what string, so func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatalf("20 s have passed, and still not: %s", what)
+		}
+	}
+}
+
 // reader is a subscriber reduced to the protocol: it keeps a fold of its own
 // from what the stream gives it, and an independent parser reads the stream.
 type reader struct {
@@ -224,7 +359,8 @@ type reader struct {
 	chain  events.Chain
 	ticks  int
 	events chan sse.Event
-	cancel context.CancelFunc
+	cancel context.CancelFunc // of a stream that the reader has opened itself
+	raw    net.Conn           // of one that a test has opened by hand
 	resp   *http.Response
 }
 
@@ -241,12 +377,18 @@ func (r *reader) connect() {
 		req.Header.Set("Last-Event-ID", r.at.String())
 	}
 	req.Header.Set(SubscriberHeader, "reader")
-	r.resp, err = http.DefaultTransport.RoundTrip(req)
+	r.resp, err = r.http.Client().Transport.RoundTrip(req)
 	r.must(err)
 	if r.resp.StatusCode != 200 {
 		body, _ := io.ReadAll(r.resp.Body)
 		r.Fatalf("feed: %s: %s", r.resp.Status, body)
 	}
+	r.follow()
+}
+
+// follow reads the stream of an answer from its hello on.
+func (r *reader) follow() {
+	r.Helper()
 	ch := make(chan sse.Event, 4096)
 	r.events = ch
 	body := r.resp.Body
@@ -269,7 +411,12 @@ func (r *reader) connect() {
 }
 
 func (r *reader) disconnect() {
-	r.cancel()
+	if r.cancel != nil {
+		r.cancel()
+	}
+	if r.raw != nil {
+		r.raw.Close()
+	}
 	r.resp.Body.Close()
 	for range r.events {
 	}
@@ -283,8 +430,8 @@ func (r *reader) next() sse.Event {
 			r.Fatal("the stream ended")
 		}
 		return ev
-	case <-time.After(5 * time.Second):
-		r.Fatal("nothing came for 5 s")
+	case <-time.After(20 * time.Second):
+		r.Fatal("nothing came for 20 s")
 	}
 	panic("unreachable")
 }
@@ -346,7 +493,7 @@ func (r *reader) catchUp() {
 // loadSnapshot fetches and loads the snapshot.
 func (r *reader) loadSnapshot() {
 	r.Helper()
-	resp, err := http.Get(r.http.URL + "/v1/snapshot")
+	resp, err := r.http.Client().Get(r.http.URL + "/v1/snapshot")
 	r.must(err)
 	defer resp.Body.Close()
 	s, err := events.ReadSnapshot(bufio.NewReader(resp.Body), 1<<30)

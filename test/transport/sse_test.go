@@ -63,7 +63,7 @@ func (s *sse) serve(h *hub) func() {
 			defer s.mu.Unlock()
 			delete(s.streams, rw)
 		}()
-		if err := h.feed.ServeStream(c, r, "tester"); err != nil {
+		if err := h.feed.ServeStream(c, r, "tester", nil); err != nil {
 			http.Error(rw, "", http.StatusServiceUnavailable)
 		}
 	})
