@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -81,15 +80,6 @@ func (c *crowd) await(word string) (used time.Duration) {
 }
 
 func say(word string) { fmt.Println(word, int64(cpuTime())) }
-
-// cpuTime is what this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it can't fail with these arguments
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // leave ends the crowd.
 func (c *crowd) leave() {

@@ -32,6 +32,9 @@
 //     needs a snapshot, or that its history is not this log's (reset).
 //   - Ticks: a tick comes after all records that it vouches for. While the
 //     log can't be written none come, and comments keep the line alive.
+//   - A stream is the same however it is carried: by its request's handler, or
+//     on a connection that was taken from the HTTP server, where a few
+//     goroutines write on thousands.
 //   - Over NATS ([Feed.ServeNATS]) the same bytes are published once for all, and
 //     each message says where in them it belongs.
 //   - Nobody waits for anybody: a reader that is too slow loses its stream,

@@ -7,7 +7,8 @@ import (
 // frames is a byte log that all connections share: each record is encoded
 // once and appended, a connection is an offset into the log, and what it
 // sends is everything from its offset to the head, whoever else is how far
-// behind. Bytes that are published never change, so a connection writes them
+// behind. It need not lie where a record ends: who could send half of one goes
+// on there. Bytes that are published never change, so a connection writes them
 // without a lock; chunks that are dropped stay alive for as long as somebody
 // is still writing them.
 type frames struct {

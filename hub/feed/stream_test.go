@@ -319,9 +319,12 @@ func TestDrainTellsEverybodyAndTakesNobody(t *testing.T) {
 // Close ends the streams that no server knows of any more, stuck or not, and
 // leaves neither goroutines nor descriptors.
 func TestCloseCutsWhatWasTaken(t *testing.T) {
-	for _, way := range []carriage{taken, takenTLS} {
-		t.Run(string(way), func(t *testing.T) {
-			w := newWorld(t, by(way), fewTicks, smallBuffers, patience(time.Hour))
+	for _, c := range []struct {
+		way   carriage
+		stuck bool
+	}{{taken, false}, {taken, true}, {takenTLS, false}, {takenTLS, true}} {
+		t.Run(fmt.Sprintf("%s, stuck %v", c.way, c.stuck), func(t *testing.T) {
+			w := newWorld(t, by(c.way), fewTicks, smallBuffers, patience(time.Hour))
 			before := goleak.IgnoreCurrent()
 			open := descriptors(t)
 			conns := make([]net.Conn, 50)
@@ -329,13 +332,18 @@ func TestCloseCutsWhatWasTaken(t *testing.T) {
 				conns[i] = w.dial()
 				w.get(conns[i], "")
 			}
-			w.revokeMany() // nobody reads this
+			if c.stuck {
+				w.revokeMany() // nobody reads this
+			}
 			w.feed.Close()
 			if n := w.feed.audience.size(); n != 0 {
 				t.Errorf("%d streams are left", n)
 			}
 			if n := w.ended(feedClosed); n != len(conns) {
 				t.Errorf("%d were counted as closed", n)
+			}
+			if n := descriptors(t); n > open+len(conns) {
+				t.Errorf("%d sockets are open, %d of them the readers' and %d from before", n, len(conns), open)
 			}
 			for _, conn := range conns {
 				conn.Close()
