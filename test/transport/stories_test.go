@@ -343,7 +343,7 @@ func TestStalled(t *testing.T) {
 			}
 		}
 		// Checks know that the session is stuck, long before it is free to.
-		w.eventually("stale meanwhile", func(s subscriber.Status) bool { return s.Staleness > 2*staleness })
+		w.eventually("stale meanwhile", func(s subscriber.Status) bool { return s.Staleness > staleness+staleness/2 })
 		close(w.stall)
 		w.mustEnforce("t0", "t4")
 		w.mustReach(h)

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 const (
 	iss       = "https://issuer.example"
 	heartbeat = time.Second
-	staleness = 2 * time.Second
+	staleness = 4 * time.Second
 )
 
 // wire is one way to carry a session.
@@ -133,9 +133,14 @@ func (w *world) openHub() *hub {
 	w.Helper()
 	h := &hub{id: fmt.Sprint("hub-", len(w.hubs)+1), nc: w.connect(w.nats)}
 	var err error
-	h.log, err = log.Open(context.Background(), h.nc, log.Config{Feed: "default", Logger: slog.New(slog.DiscardHandler)})
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		h.log, err = log.Open(context.Background(), h.nc, log.Config{Feed: "default", Logger: slog.New(slog.DiscardHandler)})
+		if err == nil || time.Now().After(end) {
+			break // the server may still be removing the files of the stream before
+		}
+	}
 	w.must(err)
-	cfg := feed.Config{Log: h.log, Keys: w.key, TickEvery: 100 * time.Millisecond, Heartbeat: heartbeat, WriteTimeout: time.Second}
+	cfg := feed.Config{Log: h.log, Keys: w.key, TickEvery: 250 * time.Millisecond, Heartbeat: heartbeat, WriteTimeout: time.Second}
 	if w.tweak != nil {
 		w.tweak(&cfg)
 	}
@@ -250,7 +255,9 @@ func (w *world) mustReach(h *hub) {
 // mustGoStale waits until the proofs of before have lapsed, and a while longer.
 func (w *world) mustGoStale() {
 	w.Helper()
-	w.eventually("stale", func(s subscriber.Status) bool { return s.State == subscriber.Stale && s.Staleness > 2*staleness })
+	w.eventually("stale", func(s subscriber.Status) bool {
+		return s.State == subscriber.Stale && s.Staleness > staleness+staleness/2
+	})
 }
 
 // mustResync checks how often a snapshot was needed, by why.
