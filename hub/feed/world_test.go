@@ -73,7 +73,8 @@ func newWorld(t testing.TB, opts ...option) *world {
 	w := &world{TB: t, dir: t.TempDir(), now: time.Now()}
 	key, err := events.NewSigningKey(rand.Reader)
 	w.must(err)
-	w.cfg = Config{Keys: key, TickEvery: 50 * time.Millisecond, Heartbeat: 200 * time.Millisecond, Now: w.time}
+	w.metrics = prometheus.NewRegistry()
+	w.cfg = Config{Keys: key, TickEvery: 50 * time.Millisecond, Heartbeat: 200 * time.Millisecond, Now: w.time, Metrics: NewMetrics(w.metrics)}
 	w.start(opts...)
 	t.Cleanup(func() { w.close() })
 	return w
@@ -89,8 +90,6 @@ func (w *world) start(opts ...option) {
 	for _, o := range opts {
 		o(w, &w.cfg, &lc)
 	}
-	w.metrics = prometheus.NewRegistry()
-	w.cfg.Metrics = NewMetrics(w.metrics)
 	l, err := log.Open(context.Background(), nc, lc)
 	w.must(err)
 	w.cfg.Log = l

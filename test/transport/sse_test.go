@@ -1,7 +1,9 @@
 package transport_test
 
 import (
+	"bufio"
 	"bytes"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -139,6 +141,11 @@ type changing struct {
 }
 
 func (c *changing) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// Hijack gives the connection to nobody: what is written on it passes here.
+func (c *changing) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, http.ErrNotSupported
+}
 
 // FlushError is what http.ResponseController calls; a flood is a writer, too.
 func (c *changing) FlushError() error {
