@@ -173,7 +173,7 @@ func TestReaderSpeaks(t *testing.T) {
 		resp, _ := w.get(conn, string(garbage[:100]))
 		go conn.Write(garbage) // ends with the connection, at the latest
 		body := bufio.NewScanner(resp.Body)
-		for seen, ticks := false, 0; !seen || ticks < 3; {
+		for seen, ticks := false, 0; !seen || ticks < 20; { // long enough for many looks
 			if !body.Scan() {
 				t.Fatalf("the stream ended: %v", body.Err())
 			}
