@@ -1,6 +1,9 @@
 package events
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Scheduled is a revoke that takes effect at a time of its own.
 type Scheduled struct {
@@ -11,13 +14,14 @@ type Scheduled struct {
 	Effective int64 // unix milliseconds by the hub's clock
 }
 
-// schedule holds what takes effect later and what has, soonest first, until it
-// is restored or its term has ended. What has taken effect is kept because a
-// reader may be far behind the log: a restore that was written before the
-// effect, and is read after it, leaves it out of what it says is left.
+// schedule holds what takes effect later and what has, until it is restored or
+// its term has ended. What has taken effect is kept because a reader may be far
+// behind the log: a restore that was written before the effect, and is read
+// after it, leaves it out of what it says is left.
 type schedule struct {
-	list []Scheduled
-	at   map[ID]int64 // Effective of each
+	list  []Scheduled
+	mixed bool         // list is not soonest first, which many that come at once would pay for with each
+	at    map[ID]int64 // Effective of each
 }
 
 // rememberEffect is how much longer than its term a scheduled revoke is kept,
@@ -37,7 +41,8 @@ func (s *schedule) after(at int64) int {
 
 func (s *schedule) add(p Scheduled) {
 	s.remove(p.ID)
-	s.list = slices.Insert(s.list, s.after(p.Effective), p)
+	s.mixed = s.mixed || len(s.list) > 0 && s.list[len(s.list)-1].Effective > p.Effective
+	s.list = append(s.list, p)
 	if s.at == nil {
 		s.at = make(map[ID]int64)
 	}
@@ -50,11 +55,21 @@ func (s *schedule) remove(id ID) {
 		return
 	}
 	delete(s.at, id)
+	s.order()
 	for i := s.after(at) - 1; i >= 0; i-- {
 		if s.list[i].ID == id {
 			s.list = slices.Delete(s.list, i, i+1)
 			return
 		}
+	}
+}
+
+// order puts the list in order: soonest first, and what came first before what
+// came later.
+func (s *schedule) order() {
+	if s.mixed {
+		slices.SortStableFunc(s.list, func(a, b Scheduled) int { return cmp.Compare(a.Effective, b.Effective) })
+		s.mixed = false
 	}
 }
 
@@ -68,6 +83,7 @@ func (s *LiveSet) Schedule(p Scheduled, now int64) {
 // clock, and returns when to call it next: zero if nothing is scheduled.
 // Calling it late is the same as calling it in time, but for the delay.
 func (s *LiveSet) Advance(now int64) (next int64) {
+	s.scheduled.order()
 	keep := s.scheduled.list[:0]
 	for _, p := range s.scheduled.list {
 		if p.Effective > now {
@@ -90,4 +106,7 @@ func (s *LiveSet) Advance(now int64) (next int64) {
 // Scheduled lists what takes effect later, and what has and is still
 // remembered, soonest first. The slice is the set's; it is valid until the set
 // changes.
-func (s *LiveSet) Scheduled() []Scheduled { return s.scheduled.list }
+func (s *LiveSet) Scheduled() []Scheduled {
+	s.scheduled.order()
+	return s.scheduled.list
+}
