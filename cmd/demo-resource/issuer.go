@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
@@ -23,7 +22,7 @@ import (
 // in phantom.go, its token exchange in exchange.go.
 type issuer struct {
 	iss  string
-	keys map[string]*rsa.PrivateKey // by kid
+	keys keyPair
 
 	mu       sync.Mutex
 	kid      string              // guarded by mu: of the key that signs now
@@ -46,22 +45,12 @@ type refresh struct {
 // tokenLifetime is what a demo user may wait for before a token dies by itself.
 const tokenLifetime = 15 * time.Minute
 
-const firstKey, secondKey = "demo-1", "demo-2"
-
-func newIssuer(iss string) (*issuer, error) {
-	i := &issuer{
-		iss: iss, kid: firstKey, keys: make(map[string]*rsa.PrivateKey),
+func newIssuer(iss string, keys keyPair) *issuer {
+	return &issuer{
+		iss: iss, kid: firstKey, keys: keys,
 		versions: make(map[string]int), refresh: make(map[string]*refresh), ended: make(map[string]bool), reused: func(string) {},
 		opaque: make(map[string]opaque), secret: rand.Text(),
 	}
-	for _, kid := range []string{firstKey, secondKey} {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			return nil, err
-		}
-		i.keys[kid] = key
-	}
-	return i, nil
 }
 
 // trusted is what the resource server has to know about the issuer.

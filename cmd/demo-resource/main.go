@@ -22,33 +22,45 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/revocast/revocast/subscriber"
+	"github.com/revocast/revocast/subscriber/prommetrics"
 )
 
 type options struct {
-	exit   bool
-	walk   string
-	listen string
-	hub    string
-	key    string
-	iss    string
-	jwks   string
-	name   string
-	grace  time.Duration
-	level  slog.Level
+	exit       bool
+	walk       string
+	ready      bool
+	listen     string
+	hub        string
+	key        string
+	iss        string
+	jwks       string
+	issuer     string
+	issuerKeys string
+	name       string
+	grace      time.Duration
+	level      slog.Level
+	plain      bool
 }
 
 func main() {
 	o := options{level: slog.LevelWarn}
 	flag.BoolVar(&o.exit, "exit", false, "end after the walk-through; the status is 0 only if every step held")
 	flag.StringVar(&o.walk, "walk", "", "another walk-through, which ends the program: "+strings.Join(walkNames(), ", "))
+	flag.BoolVar(&o.ready, "ready", false, "ask the resource server at -listen whether it is ready; the status is 0 if it is")
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:8081", "where the protected API is served; another port is taken if this one is in use")
-	flag.StringVar(&o.hub, "hub", "", "follow the hub at this `URL` instead of running one")
+	flag.StringVar(&o.hub, "hub", "", "follow the hub at this `URL` instead of running one; several, with commas between, take over from each other")
 	flag.StringVar(&o.key, "key", os.Getenv("REVOCAST_KEY"), "API key for -hub, with the role subscribe (default $REVOCAST_KEY)")
 	flag.StringVar(&o.iss, "iss", "", "accept tokens of this issuer instead of the built-in one (with -jwks)")
 	flag.StringVar(&o.jwks, "jwks", "", "`URL` of that issuer's key set")
+	flag.StringVar(&o.issuer, "issuer", "", "what the built-in issuer calls itself (default: its own address)")
+	flag.StringVar(&o.issuerKeys, "issuer-keys", "", "`file` of the built-in issuer's keys, made if it is not there: servers that share it accept each other's tokens")
 	flag.StringVar(&o.name, "name", "", "what the hub calls this resource server")
 	flag.DurationVar(&o.grace, "grace", subscriber.DefaultGrace, "how long tokens are accepted while the hub can't be reached")
+	flag.BoolVar(&o.plain, "dangerously-allow-plain-http", false, "follow hubs on other machines without TLS")
 	flag.TextVar(&o.level, "log-level", o.level, "debug, info, warn or error")
 	flag.Parse()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.level})))
@@ -65,6 +77,8 @@ func (o options) validate() error {
 	switch {
 	case flag.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
+	case o.issuer != "" && o.iss != "":
+		return errors.New("-issuer is about the built-in issuer, which -iss replaces")
 	case (o.iss == "") != (o.jwks == ""):
 		return errors.New("-iss and -jwks go together")
 	case o.hub == "" && (o.iss != "" || o.name != ""):
@@ -84,12 +98,15 @@ func run(ctx context.Context, o options) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	if o.ready {
+		return askReady(ctx, o.listen)
+	}
 	api, err := listen(o.listen)
 	if err != nil {
 		return err
 	}
 	base := "http://" + api.Addr().String()
-	issuer, err := newIssuer(base)
+	issuer, err := o.builtIn(base)
 	if err != nil {
 		return err
 	}
@@ -106,19 +123,25 @@ func run(ctx context.Context, o options) error {
 	if o.iss != "" {
 		trusted = subscriber.Issuer{Iss: o.iss, JWKSURI: o.jwks}
 	}
+	registry := prometheus.NewRegistry()
 	sub, err := subscriber.New(subscriber.Config{
-		Hubs:       []string{hubURL},
+		Hubs:       strings.Split(hubURL, ","),
+		Metrics:    prommetrics.New(registry),
 		Credential: key,
 		Name:       o.name,
 		Issuers:    []subscriber.Issuer{trusted},
 		Policy:     subscriber.GraceThenClosed(o.grace),
+
+		DangerouslyAllowPlainHTTP: o.plain,
 	})
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
 
+	prommetrics.Watch(registry, sub)
 	mux := routes(sub, issuer)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	if o.iss == "" { // the gateway stands before the built-in issuer
 		edge, err := newEdge(sub, issuer, base)
 		if err != nil {
@@ -135,7 +158,7 @@ func run(ctx context.Context, o options) error {
 	}()
 
 	if o.hub == "" {
-		d := walk{api: base, hub: hubURL, key: key, iss: base, issuer: issuer}
+		d := walk{api: base, hub: hubURL, key: key, iss: issuer.iss, issuer: issuer}
 		through := d.theft
 		if o.walk != "" {
 			through = func(ctx context.Context) error { return walks[o.walk](d, ctx) }
@@ -152,6 +175,23 @@ func run(ctx context.Context, o options) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// builtIn is the issuer that this server plays.
+func (o options) builtIn(base string) (*issuer, error) {
+	name, keys, err := o.issuer, keyPair(nil), error(nil)
+	if name == "" {
+		name = base
+	}
+	if o.issuerKeys == "" {
+		keys, err = newKeyPair()
+	} else {
+		keys, err = sharedKeys(o.issuerKeys)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the issuer's keys: %w", err)
+	}
+	return newIssuer(name, keys), nil
 }
 
 // listen falls back to any free port, so that a second demo runs beside the

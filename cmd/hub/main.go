@@ -26,6 +26,7 @@ type program struct {
 	Check   checkCmd   `cmd:"" help:"Ask whether a token is revoked, and by what."`
 	Tail    tailCmd    `cmd:"" help:"Watch who revokes and restores what, as it happens."`
 	Status  statusCmd  `cmd:"" help:"Show how the hub and its subscribers are."`
+	Ready   readyCmd   `cmd:"" help:"Ask the hub on this machine whether it takes work."`
 	Key     keyCmd     `cmd:"" help:"Make, list and delete API keys."`
 	Config  configCmd  `cmd:"" help:"Check the configuration."`
 	Version versionCmd `cmd:"" help:"Say which release this is."`
