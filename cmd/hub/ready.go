@@ -20,9 +20,10 @@ func (readyCmd) Help() string {
 else 1, and the reason is printed. For health checks in a container, which has
 nothing else to ask with.
 
-Example:
+Examples:
 
-    hub ready`
+    hub ready
+    hub ready --ops-listen 127.0.0.1:9091`
 }
 
 // maxReason bounds what is read of the hub's answer.
