@@ -27,7 +27,8 @@ type line struct {
 
 	// The writer's, always.
 	out     bool
-	known   bool   // it is among the writer's lines
+	known   bool   // it is among the writer's lines, or was
+	gone    bool   // it was dropped
 	slot    int    // of the writer's slots
 	index   int    // in its slot
 	over    string // why the line was cut while it was out

@@ -235,6 +235,7 @@ func (w *writer) drop(l *line, why string) {
 	if w.known--; w.known == 0 {
 		w.look.Stop()
 	}
+	l.gone = true
 	l.cut()
 	l.end(why)
 }
@@ -308,7 +309,7 @@ func (w *writer) sendAway(l *line) {
 	if l.leaveAt.After(w.now) {
 		return
 	}
-	if w.serve(l); !l.out {
+	if w.serve(l); !l.out && !l.gone {
 		l.leave()
 		w.sendOut(l)
 	}
