@@ -514,3 +514,33 @@ func check(t *testing.T, f *frames, all []byte, at int64) {
 		t.Fatalf("at %d of %d to %d: other bytes", at, f.base, f.head)
 	}
 }
+
+// A reader that is found gone at the moment at which it is sent away has its
+// stream ended once.
+func TestSentAwayAndGone(t *testing.T) {
+	w := newWorld(t, fewTicks)
+	w.revoke(events.KindToken, "what the reader lacks")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	w.must(err)
+	defer l.Close()
+	reader, err := net.Dial("tcp", l.Addr().String())
+	w.must(err)
+	defer reader.Close()
+	conn, err := l.Accept()
+	w.must(err)
+
+	joined := &listener{name: "reader"}
+	w.must(w.feed.audience.join(joined))
+	hand := newWriter(w.feed) // which nobody runs
+	hand.begin()
+	line := newLine(stream{feed: w.feed, listener: joined}, conn, nil, hand)
+	hand.add(line)
+	line.out = false
+	conn.Close() // so that the next write fails
+	hand.sendAway(line)
+	if line.out || hand.known != 0 || w.feed.audience.size() != 0 {
+		t.Errorf("out %v, %d lines known, %d streams: want the end of the only one", line.out, hand.known, w.feed.audience.size())
+	}
+	hand.takeIn() // what was dropped must not come back
+	hand.look.Stop()
+}

@@ -30,6 +30,13 @@ type oldest struct {
 	retention time.Duration
 }
 
+func oldestIn(info *jetstream.StreamInfo) *oldest {
+	if info.State.Msgs == 0 {
+		return nil
+	}
+	return &oldest{info.State.FirstSeq, info.State.FirstTime, info.Config.MaxAge}
+}
+
 func (o *oldest) String() string {
 	return fmt.Sprintf("%d %d %d", o.seq, o.at.UnixMilli(), o.retention.Milliseconds())
 }
