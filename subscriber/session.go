@@ -297,9 +297,11 @@ func (s *Subscriber) supervise(ctx context.Context) {
 			failures, rounds = 0, 0
 		}
 		// Snapshot after snapshot is no progress.
-		if rounds++; end.again && rounds <= maxRounds {
+		if !end.again {
+			rounds = 0
+		} else if rounds++; rounds <= maxRounds {
 			continue
-		} else if end.again {
+		} else {
 			end.err = errNoProgress
 		}
 		var wait time.Duration

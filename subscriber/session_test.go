@@ -475,6 +475,25 @@ func TestHubGone(t *testing.T) {
 	}
 }
 
+// A hub that was away for many attempts, and has forgotten the records since,
+// is followed on at once with its snapshot: the attempts that failed were no
+// snapshots that led nowhere.
+func TestSnapshotAfterFailures(t *testing.T) {
+	w := newWorld(t)
+	w.revoke(events.KindToken, "t1")
+	w.mustReach()
+	before := len(w.hub.requests("/v1/feed"))
+	w.hub.with(func() { w.hub.refuse = 503; w.hub.cut++ })
+	w.revoke(events.KindToken, "t2")
+	eventually(t, "it was sent away often", func() bool { return len(w.hub.requests("/v1/feed")) > before+2*maxRounds })
+	w.hub.with(func() { w.hub.refuse = 0; w.hub.oldest = 2 })
+	w.mustReach()
+	w.mustBeRevoked(claims("t2", ""))
+	if s := w.sub.Status(); s.Resyncs["snapshot"] != 1 || strings.Contains(s.LastError, errNoProgress.Error()) {
+		t.Errorf("resyncs %v, the last error is %q", s.Resyncs, s.LastError)
+	}
+}
+
 // F22: ticks arrive and records are held back. The subscriber is not fresh, and
 // after a while gets them by another way.
 func TestRecordsHeldBack(t *testing.T) {

@@ -24,6 +24,7 @@ type Config struct {
 	State      StateFile
 	StateEvery time.Duration // 5 min: it is written anew this often, if anything is new
 	StateOps   int           // 200,000: or after so many operations
+	StateTail  int           // 4,096: how many records before it a start reads all the same, for those who were away meanwhile
 
 	// Name is what the other hubs of the feed call this one, see log.Log.Tick;
 	// each has its own. Default: the id of Keys.
@@ -67,6 +68,7 @@ func (c Config) withDefaults() Config {
 	c.HubKeys = slices.Insert(others, 0, own)
 	c.StateEvery = orDefault(c.StateEvery, 5*time.Minute)
 	c.StateOps = orDefault(c.StateOps, 200_000)
+	c.StateTail = orDefault(c.StateTail, 4096)
 	c.TickEvery = orDefault(c.TickEvery, time.Second)
 	c.Heartbeat = orDefault(c.Heartbeat, 2*time.Second)
 	c.WriteTimeout = orDefault(c.WriteTimeout, 10*time.Second)

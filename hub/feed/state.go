@@ -145,13 +145,11 @@ func (f *Feed) take(s state, now time.Time) {
 	f.cfg.Metrics.folded(s.Seq, 0)
 }
 
-// tail is how many records before the state file's a start reads all the same:
-// a subscriber that comes back a little behind gets them, not a snapshot.
-const tail = 512
-
 // beforeState returns the record after which to follow the log, and the chain
-// there; zero for the first.
+// there; zero for the first. It is before the state's own: a subscriber that
+// comes back a little behind gets the records, not a snapshot.
 func (f *Feed) beforeState(ctx context.Context) (uint64, events.Chain, error) {
+	tail := uint64(f.cfg.StateTail)
 	if f.seq <= tail {
 		return 0, events.Chain{}, nil
 	}

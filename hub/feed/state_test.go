@@ -431,7 +431,8 @@ func FuzzReadState(f *testing.F) {
 // A subscriber that was a little behind when its hub was restarted gets what
 // it lacks, not a snapshot.
 func TestStartWithStateHasTheTail(t *testing.T) {
-	w, file := newStateWorld(t)
+	const tail = 16
+	w, file := newStateWorld(t, func(_ *world, c *Config, _ *log.Config) { c.StateTail = tail })
 	for i := range tail + 3 {
 		w.revoke(events.KindSubject, fmt.Sprint("user", i))
 	}
