@@ -5,21 +5,21 @@ package events
 // make; keep them beside the verified token. A Keys is read-only once made:
 // many goroutines may use one.
 type Keys struct {
-	n        int // how many of first are set
-	first    [usualKeys]keyOf
-	more     []keyOf // the rest, of tokens with very many
-	token    Key     // of the jti, and
-	session  Key     // of the sid, for what a cutoff spares; zero if there is none
 	issuedAt int64
 	version  int64 // -1 if the token has none
+	more     []someKeys
+	first    someKeys
+	token    Key // of the jti, and
+	session  Key // of the sid, for what a cutoff spares; zero if there is none
 }
 
-// usualKeys is one of each kind: tokens that have no more need no allocation.
-const usualKeys = numKinds - 1
-
-type keyOf struct {
-	kind Kind
-	key  Key
+// someKeys are as many keys as there are kinds, and so all that most tokens
+// have. The kinds are together: a check reads no key of a kind of which nothing
+// is revoked.
+type someKeys struct {
+	n     uint8
+	kinds [numKinds - 1]Kind
+	keys  [numKinds - 1]Key
 }
 
 // Keys derives a token's keys in the feed with this salt. Claims that the
@@ -37,7 +37,7 @@ func (s Salt) Keys(c Claims) Keys {
 			t.Iss = c.Issuer
 		}
 		key := s.Key(t)
-		k.add(keyOf{t.Kind, key})
+		k.add(t.Kind, key)
 		return key
 	}
 	// The order is that in which a check asks: what is revoked most comes first.
@@ -64,28 +64,45 @@ func (s Salt) Keys(c Claims) Keys {
 	return k
 }
 
-func (k *Keys) add(it keyOf) {
-	if k.n == len(k.first) {
-		k.more = append(k.more, it)
-		return
+func (k *Keys) add(kind Kind, key Key) {
+	to := &k.first
+	if len(k.more) > 0 {
+		to = &k.more[len(k.more)-1]
 	}
-	k.first[k.n] = it
-	k.n++
+	if int(to.n) == len(to.keys) {
+		k.more = append(k.more, someKeys{})
+		to = &k.more[len(k.more)-1]
+	}
+	to.kinds[to.n], to.keys[to.n] = kind, key
+	to.n++
 }
 
 // Len is how many keys the token has.
-func (k *Keys) Len() int { return k.n + len(k.more) }
+func (k *Keys) Len() int {
+	n := int(k.first.n)
+	for i := range k.more {
+		n += int(k.more[i].n)
+	}
+	return n
+}
 
 // All yields the keys with their kinds, in the order in which a check asks.
 func (k *Keys) All(yield func(Kind, Key) bool) {
-	for i := range k.n {
-		if !yield(k.first[i].kind, k.first[i].key) {
+	if !k.first.all(yield) {
+		return
+	}
+	for i := range k.more {
+		if !k.more[i].all(yield) {
 			return
 		}
 	}
-	for _, it := range k.more {
-		if !yield(it.kind, it.key) {
-			return
+}
+
+func (s *someKeys) all(yield func(Kind, Key) bool) bool {
+	for i, kind := range s.kinds[:s.n] {
+		if !yield(kind, s.keys[i]) {
+			return false
 		}
 	}
+	return true
 }

@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/binary"
 	"iter"
 	"sync/atomic"
 )
@@ -20,6 +19,9 @@ const (
 // lock, allocate nothing, and see each change whole: either before it or
 // after it.
 type LiveSet struct {
+	// kinds has a bit for each kind of which there is anything. It is set
+	// before that can be found, and taken away after.
+	kinds     atomic.Uint32
 	stores    [numKinds]store
 	scheduled schedule // the writer's
 }
@@ -29,6 +31,9 @@ func NewLiveSet() *LiveSet {
 	s := new(LiveSet)
 	for _, k := range Kinds() {
 		s.stores[k].due = make(map[uint32]int)
+		for i := range s.stores[k].shards {
+			s.stores[k].shards[i].Store(emptyShard)
+		}
 	}
 	return s
 }
@@ -44,42 +49,44 @@ type Verdict struct {
 // unix second. The work is one look-up for each key of a kind of which
 // anything is revoked, however much that is.
 func (s *LiveSet) Match(keys *Keys, now int64) (v Verdict, ok bool) {
-	if s.match(keys.first[:keys.n], keys, now, &v) {
+	if s.match(&keys.first, keys, now, &v) {
 		return v, true
 	}
-	for rest := keys.more; len(rest) > 0; {
-		some := rest[:min(len(rest), usualKeys)]
-		if s.match(some, keys, now, &v) {
+	for i := range keys.more {
+		if s.match(&keys.more[i], keys, now, &v) {
 			return v, true
 		}
-		rest = rest[len(some):]
 	}
 	return v, false
 }
 
-// match asks about up to usualKeys keys of a token. It first fetches what a
-// look-up begins with for all of them: a large set is in no cache, and so its
-// lines arrive side by side and not one after the other. Nearly all look-ups
-// find nothing, and end with that. It fills v in only if it returns true.
-func (s *LiveSet) match(list []keyOf, keys *Keys, now int64, v *Verdict) bool {
-	var ctrls [usualKeys]uint64
-	for i := range list {
-		k := &list[i]
-		if st := &s.stores[k.kind]; st.entries.Load() != 0 {
-			ctrls[i] = st.ctrl(k.key)
+// match asks about some of a token's keys. It first reads what the search for
+// each of them begins with: a large set is in no cache, and so its lines arrive
+// side by side and not one after the other. Nearly all searches end there. It
+// fills v in only if it returns true.
+func (s *LiveSet) match(some *someKeys, keys *Keys, now int64, v *Verdict) bool {
+	var ctrls [len(some.keys)]uint64
+	kinds := s.kinds.Load()
+	for i, kind := range some.kinds[:some.n] {
+		if kinds>>kind&1 != 0 {
+			ctrls[i] = s.stores[kind].ctrl(split(some.keys[i]))
 		}
 	}
-	for i := range list {
-		k := &list[i]
-		if !mayHave(ctrls[i], k.key) {
+	for i, ctrl := range ctrls[:some.n] {
+		if ctrl == 0 {
 			continue
 		}
-		sh, val := s.stores[k.kind].find(k.key)
+		w := split(some.keys[i])
+		if !w.mayBe(ctrl) {
+			continue
+		}
+		kind := some.kinds[i]
+		sh, val := s.stores[kind].find(w)
 		if val == 0 {
 			continue
 		}
-		if t := sh.term(k.kind, val); t.Live(now) && t.Matches(k.kind, keys) {
-			*v = Verdict{k.kind, k.key, t}
+		if t := sh.term(kind, val); t.Live(now) && t.Matches(kind, keys) {
+			*v = Verdict{kind, some.keys[i], t}
 			return true
 		}
 	}
@@ -119,7 +126,7 @@ func (s *LiveSet) Apply(op Op, now int64) {
 		if op.Left != nil {
 			left = *op.Left
 		}
-		s.stores[op.Kind].set(op.Kind, op.Key, left)
+		s.set(op.Kind, op.Key, left)
 		// Something may be in effect by now that was not when the hub said what
 		// is left.
 		s.scheduled.remove(op.ID)
@@ -138,14 +145,30 @@ func (s *LiveSet) Join(kind Kind, key Key, t Term) {
 			return
 		}
 	}
-	s.stores[kind].set(kind, key, t)
+	s.set(kind, key, t)
+}
+
+// set replaces what is known about a key; the zero term removes it.
+func (s *LiveSet) set(kind Kind, key Key, t Term) {
+	if has := uint32(1) << kind; t.Exp != 0 && s.kinds.Load()&has == 0 {
+		s.kinds.Or(has)
+	}
+	s.stores[kind].set(kind, split(key), t)
+	s.emptied(kind)
+}
+
+// emptied notes it if nothing is left of a kind.
+func (s *LiveSet) emptied(kind Kind) {
+	if has := uint32(1) << kind; s.stores[kind].entries.Load() == 0 && s.kinds.Load()&has != 0 {
+		s.kinds.And(^has)
+	}
 }
 
 // Reserve makes room for n more entries of a kind, to save growing there step
 // by step.
 func (s *LiveSet) Reserve(kind Kind, n int) {
 	for i := range s.stores[kind].shards {
-		s.stores[kind].shards[i].reserve(n/numShards + n/numShards/8 + 8)
+		s.stores[kind].shards[i].reserve(n/numShards + n/numShards/12 + 8)
 	}
 }
 
@@ -156,12 +179,9 @@ func (s *LiveSet) All(kind Kind) iter.Seq2[Key, Term] {
 		st := &s.stores[kind]
 		for i := range st.shards {
 			sh := st.shards[i].Load()
-			if sh == nil {
-				continue
-			}
 			more := true
-			sh.table.all(func(hi, lo uint64, val uint32) bool {
-				more = yield(join(hi, lo), sh.term(kind, val))
+			sh.table.all(func(w words, val uint32) bool {
+				more = yield(w.join(), sh.term(kind, val))
 				return more
 			})
 			if !more {
@@ -180,6 +200,7 @@ func (s *LiveSet) Sweep(now int64) int {
 	n := 0
 	for _, k := range Kinds() {
 		n += s.stores[k].sweep(k, now)
+		s.emptied(k)
 	}
 	return n
 }
@@ -207,6 +228,12 @@ type shard struct {
 
 type shardPtr struct{ atomic.Pointer[shard] }
 
+// emptyShard stands where nothing was put yet; it has no room.
+var emptyShard = &shard{table: table{groups: make([]group, 1)}, terms: make([]Term, 1), next: 1}
+
+// shard is the number of the shard that a key belongs to.
+func (w words) shard() uint64 { return w.hi >> (64 - shardBits) }
+
 func (sh *shard) term(kind Kind, val uint32) Term {
 	if kind.Outright() {
 		return Term{Exp: val}
@@ -214,56 +241,41 @@ func (sh *shard) term(kind Kind, val uint32) Term {
 	return sh.terms[val]
 }
 
-// ctrl returns the word that the search for a key begins with; 0 says that
-// there is nothing to be found.
-func (st *store) ctrl(key Key) uint64 {
-	hi := binary.BigEndian.Uint64(key[:8])
-	sh := st.shards[hi>>(64-shardBits)].Load()
-	if sh == nil {
-		return 0
-	}
-	return sh.table.groups[sh.table.home(hi)].ctrl.Load()
+// ctrl returns the word that the search for a key begins with.
+func (st *store) ctrl(w words) uint64 {
+	t := &st.shards[w.shard()].Load().table
+	return t.groups[t.home(w)].ctrl.Load()
 }
 
-// find returns a key's value and the shard that it belongs to; 0 if there is
-// no such entry.
-func (st *store) find(key Key) (*shard, uint32) {
-	hi, lo := split(key)
-	sh := st.shards[hi>>(64-shardBits)].Load()
-	if sh == nil {
-		return nil, 0
+// find returns a key's value and the shard that it belongs to; the value is 0
+// if there is no such entry.
+func (st *store) find(w words) (*shard, uint32) {
+	sh := st.shards[w.shard()].Load()
+	if place := sh.table.find(w); place != nil {
+		return sh, place.Load()
 	}
-	place := sh.table.find(hi, lo)
-	if place == nil {
-		return nil, 0
-	}
-	return sh, place.Load()
+	return sh, 0
 }
 
 func (st *store) get(kind Kind, key Key) (Term, bool) {
-	sh, val := st.find(key)
+	sh, val := st.find(split(key))
 	if val == 0 {
 		return Term{}, false
 	}
 	return sh.term(kind, val), true
 }
 
-// set replaces what is known about a key; the zero term removes it.
-func (st *store) set(kind Kind, key Key, t Term) {
-	hi, lo := split(key)
-	p := &st.shards[hi>>(64-shardBits)]
+func (st *store) set(kind Kind, w words, t Term) {
+	p := &st.shards[w.shard()]
 	sh := p.Load()
-	var place *atomic.Uint32
-	if sh != nil {
-		place = sh.table.find(hi, lo)
-	}
+	place := sh.table.find(w)
 	var old uint32
 	if place != nil {
 		old = place.Load()
 	}
 	if t.Exp != 0 {
-		// Before what it replaces is counted out: a reader that sees no
-		// entries does not look for one.
+		// Before what it replaces is counted out, so that a kind that has
+		// something never looks as if it had nothing.
 		st.count(t.Exp, +1)
 	}
 	if old != 0 {
@@ -275,9 +287,9 @@ func (st *store) set(kind Kind, key Key, t Term) {
 		}
 		return
 	}
-	if sh == nil || place == nil && sh.table.used >= sh.table.limit || !kind.Outright() && sh.next == len(sh.terms) {
+	if place == nil && sh.table.used >= sh.table.limit || !kind.Outright() && sh.next == len(sh.terms) {
 		sh = p.rebuild(kind, sh, 1, 0)
-		place = sh.table.find(hi, lo)
+		place = sh.table.find(w)
 	}
 	val := t.Exp
 	if !kind.Outright() {
@@ -288,7 +300,7 @@ func (st *store) set(kind Kind, key Key, t Term) {
 	if place != nil {
 		place.Store(val)
 	} else {
-		sh.table.insert(hi, lo, val)
+		sh.table.insert(w, val)
 	}
 }
 
@@ -297,14 +309,12 @@ func (st *store) set(kind Kind, key Key, t Term) {
 func (p *shardPtr) rebuild(kind Kind, old *shard, more int, expired int64) *shard {
 	live := 0
 	keep := func(val uint32) bool { return old.term(kind, val).Live(expired) }
-	if old != nil {
-		old.table.all(func(_, _ uint64, val uint32) bool {
-			if keep(val) {
-				live++
-			}
-			return true
-		})
-	}
+	old.table.all(func(_ words, val uint32) bool {
+		if keep(val) {
+			live++
+		}
+		return true
+	})
 	n := live + more
 	n += n/7 + 4 // grow by a seventh: each entry is copied some eight times in all, and memory stays close to what is used
 	sh := &shard{table: newTable(n)}
@@ -313,20 +323,18 @@ func (p *shardPtr) rebuild(kind Kind, old *shard, more int, expired int64) *shar
 		sh.terms = make([]Term, n+n/4+2)
 		sh.next = 1
 	}
-	if old != nil {
-		old.table.all(func(hi, lo uint64, val uint32) bool {
-			if !keep(val) {
-				return true
-			}
-			if !kind.Outright() {
-				sh.terms[sh.next] = old.terms[val]
-				val = uint32(sh.next)
-				sh.next++
-			}
-			sh.table.insert(hi, lo, val)
+	old.table.all(func(w words, val uint32) bool {
+		if !keep(val) {
 			return true
-		})
-	}
+		}
+		if !kind.Outright() {
+			sh.terms[sh.next] = old.terms[val]
+			val = uint32(sh.next)
+			sh.next++
+		}
+		sh.table.insert(w, val)
+		return true
+	})
 	p.Store(sh)
 	return sh
 }
@@ -334,7 +342,7 @@ func (p *shardPtr) rebuild(kind Kind, old *shard, more int, expired int64) *shar
 func (p *shardPtr) reserve(n int) {
 	// Only worth it, and only right, for a shard that has nothing yet; the
 	// kinds that match by cutoff are few enough to grow.
-	if p.Load() == nil {
+	if p.Load() == emptyShard {
 		p.Store(&shard{table: newTable(n), terms: make([]Term, 1), next: 1})
 	}
 }
@@ -378,11 +386,8 @@ func (st *store) sweep(kind Kind, now int64) int {
 
 func (st *store) sweepShard(kind Kind, p *shardPtr, now int64) int {
 	sh := p.Load()
-	if sh == nil {
-		return 0
-	}
 	n := 0
-	sh.table.all(func(_, _ uint64, val uint32) bool {
+	sh.table.all(func(_ words, val uint32) bool {
 		if t := sh.term(kind, val); !t.Live(now) {
 			st.count(t.Exp, -1)
 			n++

@@ -295,7 +295,7 @@ func drawToken(t *rapid.T) *Keys {
 			most = 3
 		}
 		for _, key := range rapid.SliceOfN(genKey, 0, most).Draw(t, kind.String()) {
-			k.add(keyOf{kind, key})
+			k.add(kind, key)
 			if kind == KindToken {
 				k.token = key
 			}
@@ -826,7 +826,7 @@ func TestChecksDoNotAllocate(t *testing.T) {
 	})
 	many := newKeys(nil)
 	for i := range uint64(40) {
-		many.add(keyOf{KindGrant, testKey(i)})
+		many.add(KindGrant, testKey(i))
 	}
 	check("Match, of a token with many keys", 0, func() {
 		if _, ok := s.Match(many, benchNow); ok {

@@ -97,7 +97,7 @@ func newKeys(of map[Kind]Key) *Keys {
 	k := &Keys{version: -1, token: of[KindToken], session: of[KindSession]}
 	for _, kind := range Kinds() {
 		if key, ok := of[kind]; ok {
-			k.add(keyOf{kind, key})
+			k.add(kind, key)
 		}
 	}
 	return k

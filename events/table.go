@@ -6,91 +6,99 @@ import (
 	"sync/atomic"
 )
 
-// table maps keys to 32-bit values: open addressing in groups of eight slots,
-// each group led by a word with one byte of hash a slot, so that a look-up
-// that finds nothing (nearly all do) reads little but those words. It holds
-// no pointers and is never scanned by the garbage collector.
+// table maps keys to 32-bit values: open addressing in groups of six slots,
+// each group led by a word that says most of what there is to know of it, so
+// that a look-up that finds nothing (nearly all do) reads little but such
+// words. It holds no pointers and is never scanned by the garbage collector.
 //
 // One goroutine writes; any number read without locks. That works because a
-// slot, once its control byte is set, keeps its key for the table's life and
-// only its value changes, atomically. A removed entry keeps its slot, with
-// the value 0; growing copies what is not 0 into a new table, which the shard
-// then shows to readers in one atomic step.
+// slot, once its tag is set, keeps its key for the table's life and only its
+// value changes, atomically. A removed entry keeps its slot, with the value 0;
+// growing copies what is not 0 into a new table, which the shard then shows to
+// readers in one atomic step.
 type table struct {
 	groups []group
-	used   int // slots with a control byte; the writer's
+	used   int // slots with a tag; the writer's
 	limit  int // grow when used gets here; the writer's
 }
 
-const groupSlots = 8
+const groupSlots = 6
 
+// group is two cache lines, in one of which all is but four of the keys: a
+// look-up that hits costs hardly more than one that doesn't.
+//
+// Byte i of ctrl is the tag of slot i, or 0 if that is empty. Its two upper
+// bytes say which keys did not find room here and went on to the next group,
+// by one of sixteen bits each: without one of those a search ends, though the
+// group may be full.
 type group struct {
-	ctrl atomic.Uint64 // byte i: 0 if slot i is empty, else 0x80 | 7 bits of the key
-	hi   [groupSlots]uint64
-	lo   [groupSlots]uint64
+	ctrl atomic.Uint64
 	val  [groupSlots]atomic.Uint32
+	key  [groupSlots]words
+}
+
+// words are a key, cut in two. A key is a piece of a SHA-256, so any of its
+// bits serve as a hash.
+type words struct{ hi, lo uint64 }
+
+func split(k Key) words {
+	return words{binary.BigEndian.Uint64(k[:8]), binary.BigEndian.Uint64(k[8:])}
+}
+
+func (w words) join() (k Key) {
+	binary.BigEndian.PutUint64(k[:8], w.hi)
+	binary.BigEndian.PutUint64(k[8:], w.lo)
+	return k
+}
+
+// The parts of a key's lower word: what its tag is, from 1 to 255, and which
+// of the upper bits of ctrl is its own.
+func (w words) tag() uint64 { return w.lo&0xff | (w.lo&0xff-1)>>63 }
+func (w words) went() uint64 {
+	return 1 << (8*groupSlots + w.lo>>8&15)
 }
 
 // newTable has room for n entries before it must grow.
 func newTable(n int) table {
-	// Three quarters full: fuller, a miss has to look at more groups; an entry
-	// takes 21 / (3/4) = 28 bytes then.
-	groups := n*4/(3*groupSlots) + 1
-	return table{groups: make([]group, groups), limit: groups * groupSlots * 3 / 4}
+	// Four fifths full: fuller, more keys are in other groups than their own.
+	// An entry takes 128/6 / (4/5) = 26.7 bytes then.
+	groups := n*5/(4*groupSlots) + 1
+	return table{groups: make([]group, groups), limit: groups * groupSlots * 4 / 5}
 }
-
-// split cuts a key into the words that are stored. A key is a piece of a
-// SHA-256, so any of its bits serve as a hash.
-func split(k Key) (hi, lo uint64) {
-	return binary.BigEndian.Uint64(k[:8]), binary.BigEndian.Uint64(k[8:])
-}
-
-func join(hi, lo uint64) (k Key) {
-	binary.BigEndian.PutUint64(k[:8], hi)
-	binary.BigEndian.PutUint64(k[8:], lo)
-	return k
-}
-
-const (
-	lowBits  = 0x0101010101010101
-	highBits = 0x8080808080808080
-)
-
-func ctrlByte(lo uint64) uint64 { return 0x80 | lo&0x7f }
 
 // home is the group at which the search for a key begins. The top byte of hi
 // has chosen the shard already.
-func (t *table) home(hi uint64) int {
-	g, _ := bits.Mul64(hi<<shardBits, uint64(len(t.groups)))
+func (t *table) home(w words) int {
+	g, _ := bits.Mul64(w.hi<<shardBits, uint64(len(t.groups)))
 	return int(g)
 }
 
-// mayHave reports whether the search for a key goes on after the group with
-// this word, which it begins with.
-func mayHave(ctrl uint64, key Key) bool {
-	_, lo := split(key)
-	x := ctrl ^ ctrlByte(lo)*lowBits
-	return (x-lowBits)&^x&highBits != 0 || ctrl&highBits == highBits
+const (
+	eachTag = 0x0000_0101_0101_0101 // the lowest bit of each tag
+	tagTops = eachTag << 7
+)
+
+// tagged has the highest bit of each byte set whose tag is the key's.
+func (w words) tagged(ctrl uint64) uint64 {
+	x := ctrl ^ w.tag()*eachTag // 0 where they are the same
+	return ^((x&^tagTops + tagTops - eachTag) | x) & tagTops
 }
 
+// mayBe reports whether a key may be in the table in which the search for it
+// begins with this word.
+func (w words) mayBe(ctrl uint64) bool { return w.tagged(ctrl)|ctrl&w.went() != 0 }
+
 // find returns the value's place, or nil. It may run beside the writer.
-func (t *table) find(hi, lo uint64) *atomic.Uint32 {
-	want := ctrlByte(lo) * lowBits
-	for i := t.home(hi); ; {
+func (t *table) find(w words) *atomic.Uint32 {
+	for i := t.home(w); ; {
 		g := &t.groups[i]
 		ctrl := g.ctrl.Load()
-		// Bytes equal to want become 0, and the classic trick finds zero
-		// bytes. It may also name a byte of 1, which the key settles; an empty
-		// slot, whose words the writer may be filling in, has neither, for
-		// want has its high bit set.
-		x := ctrl ^ want
-		for m := (x - lowBits) &^ x & highBits; m != 0; m &= m - 1 {
-			s := bits.TrailingZeros64(m) / 8
-			if g.hi[s] == hi && g.lo[s] == lo {
+		for m := w.tagged(ctrl); m != 0; m &= m - 1 {
+			if s := bits.TrailingZeros64(m) / 8; g.key[s] == w {
 				return &g.val[s]
 			}
 		}
-		if ctrl&highBits != highBits {
+		if ctrl&w.went() == 0 {
 			return nil
 		}
 		if i++; i == len(t.groups) {
@@ -101,18 +109,20 @@ func (t *table) find(hi, lo uint64) *atomic.Uint32 {
 
 // insert adds a key that the table does not have. The writer's; there must be
 // room (used < limit).
-func (t *table) insert(hi, lo uint64, val uint32) {
-	for i := t.home(hi); ; {
+func (t *table) insert(w words, val uint32) {
+	for i := t.home(w); ; {
 		g := &t.groups[i]
 		ctrl := g.ctrl.Load()
-		if free := ^ctrl & highBits; free != 0 {
-			s := bits.TrailingZeros64(free) / 8
-			g.hi[s], g.lo[s] = hi, lo
-			g.val[s].Store(val)
-			g.ctrl.Store(ctrl | ctrlByte(lo)<<(8*s)) // publishes the slot
-			t.used++
-			return
+		for s := range groupSlots {
+			if ctrl>>(8*s)&0xff == 0 {
+				g.key[s] = w
+				g.val[s].Store(val)
+				g.ctrl.Store(ctrl | w.tag()<<(8*s)) // publishes the slot
+				t.used++
+				return
+			}
 		}
+		g.ctrl.Store(ctrl | w.went()) // before it is there to be found
 		if i++; i == len(t.groups) {
 			i = 0
 		}
@@ -120,15 +130,15 @@ func (t *table) insert(hi, lo uint64, val uint32) {
 }
 
 // all calls yield for each slot whose value is not 0, until it returns false.
-func (t *table) all(yield func(hi, lo uint64, val uint32) bool) {
+func (t *table) all(yield func(w words, val uint32) bool) {
 	for i := range t.groups {
 		g := &t.groups[i]
 		ctrl := g.ctrl.Load()
 		for s := range groupSlots {
-			if ctrl>>(8*s)&0x80 == 0 {
+			if ctrl>>(8*s)&0xff == 0 {
 				continue
 			}
-			if v := g.val[s].Load(); v != 0 && !yield(g.hi[s], g.lo[s], v) {
+			if v := g.val[s].Load(); v != 0 && !yield(g.key[s], v) {
 				return
 			}
 		}
