@@ -51,9 +51,14 @@ func natsUser(t *testing.T, may []string) (file, entry string) {
 // startNATS starts one server with an account for hubs that has one user.
 func startNATS(t *testing.T, user, more string) *server.Server {
 	t.Helper()
+	return serveNATS(t, fmt.Sprintf("accounts { HUBS { jetstream: enabled, users: [%s] } }\n%s\n", user, more))
+}
+
+// serveNATS starts one server with JetStream; who may do what, more says.
+func serveNATS(t *testing.T, more string) *server.Server {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "nats.conf")
-	conf := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q, max_file_store: 1GB }\naccounts { HUBS { jetstream: enabled, users: [%s] } }\n%s\n",
-		t.TempDir(), user, more)
+	conf := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q, max_file_store: 1GB }\n%s", t.TempDir(), more)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
