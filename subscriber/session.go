@@ -196,7 +196,11 @@ func (se *session) resync(union bool) {
 	snap, err := s.fetch(s.ctx, se.hub)
 	var ferr *frameError
 	if err == nil {
-		s.change(func(r *replica, now moment) { ferr = r.install(snap, se.hello, union, now) })
+		s.change(func(r *replica, now moment) {
+			if ferr = r.install(snap, se.hello, union, now); ferr == nil {
+				s.resynced(reason) // before the position shows, which may be an earlier one
+			}
+		})
 	} else if !errors.As(err, &ferr) && errors.Is(err, events.ErrSnapshot) {
 		ferr = wrong("snapshot", "%v", err)
 	}
@@ -209,7 +213,6 @@ func (se *session) resync(union bool) {
 		se.ending.err = fmt.Errorf("snapshot: %w", err)
 		return
 	}
-	s.resynced(reason)
 	s.watch.reindex()
 	s.lookAgain() // for what is scheduled
 	v := s.view.Load()

@@ -59,7 +59,9 @@ type testimony struct {
 	// fresh is, by position, when it was last shown together with the state
 	// fresh: when that look began.
 	fresh map[uint64]time.Time
-	// backwards lists the steps back that its position took in one epoch.
+	// backwards lists the steps back that its position took in one epoch, but
+	// for those that it gave a reason for: a snapshot that it was sent when what
+	// it had was disputed may be older, and what it knew stays in force.
 	backwards []string
 }
 

@@ -16,20 +16,20 @@ func TestNetworkFaults(t *testing.T) {
 	for _, f := range []struct {
 		name   string
 		bytes  byteFault
-		frames frameFault
-		blinds bool // nothing can be proven while it lasts
-		cut    bool // the sessions that are open are cut first
+		frames func() frameFault // a new one for each time: what one holds back is not the next one's
+		blinds bool              // nothing can be proven while it lasts
+		cut    bool              // the sessions that are open are cut first
 	}{
 		{name: "resets", bytes: resets},
 		{name: "half-open", bytes: halfOpen, blinds: true},
 		{name: "one byte at a time", bytes: slicesOf},
 		{name: "stalls", bytes: stalls(2 * within)},
 		{name: "all is late", bytes: delays(3 * within), blinds: true},
-		{name: "buffered", frames: buffering(1 << 20), blinds: true},
-		{name: "no records", frames: dropping("record"), blinds: true},
-		{name: "no ticks", frames: dropping("tick"), blinds: true},
-		{name: "an old session again", frames: replaying(), blinds: true},
-		{name: "an old session again, from its hello", frames: replaying(), blinds: true, cut: true},
+		{name: "buffered", frames: func() frameFault { return buffering(1 << 20) }, blinds: true},
+		{name: "no records", frames: func() frameFault { return dropping("record") }, blinds: true},
+		{name: "no ticks", frames: func() frameFault { return dropping("tick") }, blinds: true},
+		{name: "an old session again", frames: replaying, blinds: true},
+		{name: "an old session again, from its hello", frames: replaying, blinds: true, cut: true},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -49,7 +49,11 @@ func TestNetworkFaults(t *testing.T) {
 			for range quickOr(1, 50) {
 				enough := tr.acknowledged() + 100
 				bitten := p.bitten()
-				p.fail(f.bytes, f.frames)
+				var frames frameFault
+				if f.frames != nil {
+					frames = f.frames()
+				}
+				p.fail(f.bytes, frames)
 				if f.cut {
 					p.server.CloseClientConnections()
 				}

@@ -171,8 +171,9 @@ type observer struct {
 	// What follows belongs to the goroutine until done is closed.
 	heard   testimony
 	last    uint64
-	read    int      // claims that are known here
-	pending []string // not refused yet
+	resyncs [2]uint64 // how often it had taken a snapshot at the last two looks: the count may show a moment before the position does
+	read    int       // claims that are known here
+	pending []string  // not refused yet
 	denied  []string
 }
 
@@ -217,10 +218,15 @@ func (o *observer) look(n int) {
 	status := o.sub.Status()
 	pos, err := events.ParsePosition(status.Position)
 	if err == nil {
-		if pos.Epoch == o.heard.epoch && pos.Seq < o.last {
+		var resyncs uint64
+		for _, n := range status.Resyncs {
+			resyncs += n
+		}
+		if pos.Epoch == o.heard.epoch && pos.Seq < o.last && resyncs == o.resyncs[0] {
 			o.heard.backwards = append(o.heard.backwards, fmt.Sprintf("%d to %d", o.last, pos.Seq))
 		}
 		o.heard.epoch, o.last = pos.Epoch, pos.Seq
+		o.resyncs = [2]uint64{o.resyncs[1], resyncs}
 		if status.State == subscriber.Fresh {
 			o.heard.fresh[pos.Seq] = began
 		}
