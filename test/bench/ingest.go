@@ -76,7 +76,7 @@ the group commit.`)
 			&row{name: "JetStream, publish and wait", callers: n, ops: 1, call: plain.publish})
 	}
 	rows = append(rows, &row{name: "Revocast, 1,000 for each request", callers: 8, ops: most, call: bulk})
-	for range min(3, s.scale.Rounds) {
+	for range s.scale.few() {
 		for _, r := range rows {
 			s.step(fmt.Sprint(r.name, ", ", r.callers))
 			if err := r.apply(s, r.callers, r.ops, r.call); err != nil {

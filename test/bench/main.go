@@ -39,7 +39,7 @@ var sections = []section{
 	{"strategies", 90, strategies},
 	{"ingest", 21, ingest},
 	{"snapshot", 15, snapshot},
-	{"fanout", 2, fanout},
+	{"fanout", 84, fanout},
 }
 
 // suite is one run of the program.

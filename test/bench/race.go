@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strconv"
@@ -42,11 +43,7 @@ func (s spread) String() string {
 func figure(v float64) string {
 	switch {
 	case v >= 1000:
-		text := strconv.FormatFloat(v, 'f', 0, 64)
-		for i := len(text) - 3; i > 0; i -= 3 {
-			text = text[:i] + "," + text[i:]
-		}
-		return text
+		return count(int(math.Round(v)))
 	case v >= 100 || v == 0:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case v >= 10:
@@ -54,6 +51,15 @@ func figure(v float64) string {
 	default:
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
+}
+
+// count is a figure that was not measured.
+func count(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
 
 // pace is what a contender needs for one operation.

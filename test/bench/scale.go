@@ -20,7 +20,13 @@ type scale struct {
 
 	Snapshot int   // revocations in it
 	Restart  []int // revocations in the hub that is restarted
-	Fanout   bool  // whether hub/feed's own benchmark is run
+
+	Burst       int   // readers of a burst
+	Crowds      []int // readers of what is paced
+	Rates       []int // revocations a second
+	RateReaders int   // that get them
+	Paced       int   // how long one measurement takes, in seconds
+	Idle        int   // readers for whom there is nothing; 0: left out
 }
 
 var scaleFull = scale{
@@ -28,7 +34,8 @@ var scaleFull = scale{
 	Live: []int{1_000, 100_000, 1_000_000}, Lookups: 1 << 17,
 	Standing: 100_000, Requests: 2_000, Trials: 200, Interval: time.Second,
 	Load: 700 * time.Millisecond, Connections: []int{1, 8, 64},
-	Snapshot: 1_000_000, Restart: []int{100_000}, Fanout: true,
+	Snapshot: 1_000_000, Restart: []int{100_000},
+	Burst: 1000, Crowds: []int{10, 100, 1_000, 10_000}, Rates: []int{1, 10, 100, 1_000, 10_000, 100_000}, RateReaders: 100, Paced: 2, Idle: 10_000,
 }
 
 var scaleShort = scale{
@@ -37,7 +44,11 @@ var scaleShort = scale{
 	Standing: 1_000, Requests: 20, Trials: 4, Interval: 50 * time.Millisecond,
 	Load: 50 * time.Millisecond, Connections: []int{1, 8},
 	Snapshot: 5_000, Restart: []int{1_000},
+	Burst: 20, Crowds: []int{10}, Rates: []int{10, 2_000}, RateReaders: 10, Paced: 1,
 }
+
+// few are the rounds of what takes long.
+func (s scale) few() int { return max(1, s.Rounds/3) }
 
 func (s scale) long() scale {
 	s.Live = append(s.Live[:len(s.Live):len(s.Live)], 10_000_000)

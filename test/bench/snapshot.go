@@ -78,7 +78,7 @@ func snapshotOf(s *suite, n int) (err error) {
 	}
 	built, again := timing{name: "built and transferred"}, timing{name: "transferred"}
 	load, cold := timing{name: "loaded"}, timing{name: "a subscriber's start, until it is fresh"}
-	for i := range min(3, s.scale.Rounds) {
+	for i := range s.scale.few() {
 		s.step("snapshot")
 		if _, err := h.revoke(s.ctx, exp, fmt.Sprint("another", i)); err != nil {
 			return err
@@ -136,7 +136,7 @@ func restart(s *suite, n int) ([]string, error) {
 		return nil, err
 	}
 	start := timing{name: fmt.Sprintf("a hub's restart with %s", figure(float64(n)))}
-	for range min(3, s.scale.Rounds) {
+	for range s.scale.few() {
 		s.step(fmt.Sprint("restart with ", n))
 		if err := start.time(func() error {
 			h, err = startHub(s.ctx, cfg)
