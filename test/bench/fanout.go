@@ -12,10 +12,10 @@ import (
 
 // carriers are the servers that hub/feed's benchmarks compare.
 var carriers = []struct{ name, title string }{
-	{"hijacked", "Revocast, connections taken from the HTTP server"},
-	{"simple", "Revocast, in the handlers of net/http"},
-	{"tls", "Revocast, taken, over TLS"},
-	{"r3labs", "the server of r3labs/sse"},
+	{"hijacked", "Revocast"},
+	{"simple", "Revocast, in handlers"},
+	{"tls", "Revocast, TLS"},
+	{"r3labs", "r3labs/sse"},
 }
 
 // paced are those of them whose latency is compared.
@@ -47,8 +47,9 @@ reader may send them in one, so writes are counted too (ticks and what the log w
 few readers those are more than the deliveries). *CPU* is what the
 server's process used, everything included: who publishes, and for Revocast the
 log, which is synced to disk before anything is sent, the fold, and a tick each
-second to each reader. The server of r3labs/sse gets events of the same size,
-and keeps nothing.`)
+second to each reader. *In handlers* is how it carries what can't be taken from
+the HTTP server, HTTP/2 for one: here HTTP/1.1, to compare. The server of
+r3labs/sse gets events of the same size, and keeps nothing.`)
 	if err := bursts(s, t); err != nil {
 		return err
 	}

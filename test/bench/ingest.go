@@ -168,8 +168,13 @@ func startPlain(s *suite) (*plain, error) {
 }
 
 func (p *plain) publish(ctx context.Context) (uint64, error) {
-	_, err := p.js.Publish(ctx, "plain", make([]byte, 200))
-	return 0, err
+	return 0, p.put(ctx, make([]byte, 200))
+}
+
+// put returns when a message is synced to disk.
+func (p *plain) put(ctx context.Context, message []byte) error {
+	_, err := p.js.Publish(ctx, "plain", message)
+	return err
 }
 
 func (p *plain) close() { p.end() }

@@ -36,7 +36,7 @@ type section struct {
 var sections = []section{
 	{"lookup", 45, lookup},
 	{"authenticate", 30, authenticate},
-	{"strategies", 90, strategies},
+	{"strategies", 105, strategies},
 	{"ingest", 21, ingest},
 	{"snapshot", 15, snapshot},
 	{"fanout", 84, fanout},

@@ -41,7 +41,7 @@ var scaleFull = scale{
 var scaleShort = scale{
 	Rounds: 2, Slice: time.Millisecond,
 	Live: []int{1_000}, Lookups: 1 << 10,
-	Standing: 1_000, Requests: 20, Trials: 4, Interval: 50 * time.Millisecond,
+	Standing: 1_000, Requests: 80, Trials: 4, Interval: 50 * time.Millisecond,
 	Load: 50 * time.Millisecond, Connections: []int{1, 8},
 	Snapshot: 5_000, Restart: []int{1_000},
 	Burst: 20, Crowds: []int{10}, Rates: []int{10, 2_000}, RateReaders: 10, Paced: 1,

@@ -4,6 +4,7 @@ package chart
 
 import (
 	"fmt"
+	"math"
 	"os"
 
 	"gonum.org/v1/plot"
@@ -52,6 +53,12 @@ func (c Chart) SaveLines(path string, lines ...Line) error {
 		}
 	}
 	p.Legend.Top, p.Legend.Left = true, true
+	headroom := .08 * float64(len(lines)) // for the legend
+	if c.LogY {
+		p.Y.Max *= math.Pow(p.Y.Max/p.Y.Min, headroom)
+	} else {
+		p.Y.Max += headroom * (p.Y.Max - p.Y.Min)
+	}
 	return save(p, path, height)
 }
 
