@@ -37,7 +37,7 @@ var sections = []section{
 	{"lookup", 45, lookup},
 	{"authenticate", 30, authenticate},
 	{"strategies", 105, strategies},
-	{"ingest", 21, ingest},
+	{"ingest", 57, ingest},
 	{"snapshot", 15, snapshot},
 	{"fanout", 84, fanout},
 }

@@ -17,6 +17,8 @@ type scale struct {
 
 	Load        time.Duration // how long each load of the ingest lasts
 	Connections []int
+	Arrivals    []int         // requests a second, rising
+	Arriving    time.Duration // how long they come at each rate
 
 	Snapshot int   // revocations in it
 	Restart  []int // revocations in the hub that is restarted
@@ -34,6 +36,7 @@ var scaleFull = scale{
 	Live: []int{1_000, 100_000, 1_000_000}, Lookups: 1 << 17,
 	Standing: 100_000, Requests: 2_000, Trials: 200, Interval: time.Second,
 	Load: 700 * time.Millisecond, Connections: []int{1, 8, 64},
+	Arrivals: []int{250, 1_000, 2_000, 4_000, 6_000, 8_000, 10_000, 12_000, 14_000, 16_000, 20_000, 24_000}, Arriving: time.Second,
 	Snapshot: 1_000_000, Restart: []int{100_000},
 	Burst: 1000, Crowds: []int{10, 100, 1_000, 10_000}, Rates: []int{1, 10, 100, 1_000, 10_000, 100_000}, RateReaders: 100, Paced: 2, Idle: 10_000,
 }
@@ -43,6 +46,7 @@ var scaleShort = scale{
 	Live: []int{1_000}, Lookups: 1 << 10,
 	Standing: 1_000, Requests: 80, Trials: 4, Interval: 50 * time.Millisecond,
 	Load: 50 * time.Millisecond, Connections: []int{1, 8},
+	Arrivals: []int{100, 200}, Arriving: 100 * time.Millisecond,
 	Snapshot: 5_000, Restart: []int{1_000},
 	Burst: 20, Crowds: []int{10}, Rates: []int{10, 2_000}, RateReaders: 10, Paced: 1,
 }
