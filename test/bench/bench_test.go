@@ -17,7 +17,13 @@ import (
 	"github.com/revocast/revocast/events"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if _, ok := os.LookupEnv(crowdEnv); ok {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // The short form goes through every section and writes the whole document: it
 // fails on errors, wrong answers among them, and never on times.

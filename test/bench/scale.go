@@ -20,8 +20,12 @@ type scale struct {
 	Arrivals    []int         // requests a second, rising
 	Arriving    time.Duration // how long they come at each rate
 
-	Snapshot int   // revocations in it
-	Restart  []int // revocations in the hub that is restarted
+	Snapshot  int   // revocations in it, and in a hub that is restarted
+	Restart   int   // in another one
+	History   int   // records that have expired, before a million live ones; 0: left out
+	Newcomers int   // subscribers that start at once
+	AtOnce    int   // of those, how many connections are being made
+	ColdLive  []int // revocations that they need
 
 	Burst       int   // readers of a burst
 	Crowds      []int // readers of what is paced
@@ -37,7 +41,7 @@ var scaleFull = scale{
 	Standing: 100_000, Requests: 2_000, Trials: 200, Interval: time.Second,
 	Load: 700 * time.Millisecond, Connections: []int{1, 8, 64},
 	Arrivals: []int{250, 1_000, 2_000, 4_000, 6_000, 8_000, 10_000, 12_000, 14_000, 16_000, 20_000, 24_000}, Arriving: time.Second,
-	Snapshot: 1_000_000, Restart: []int{100_000},
+	Snapshot: 1_000_000, Restart: 100_000, Newcomers: 10_000, AtOnce: 256, ColdLive: []int{1_000},
 	Burst: 1000, Crowds: []int{10, 100, 1_000, 10_000}, Rates: []int{1, 10, 100, 1_000, 10_000, 100_000}, RateReaders: 100, Paced: 2, Idle: 10_000,
 }
 
@@ -47,7 +51,7 @@ var scaleShort = scale{
 	Standing: 1_000, Requests: 80, Trials: 4, Interval: 50 * time.Millisecond,
 	Load: 50 * time.Millisecond, Connections: []int{1, 8},
 	Arrivals: []int{100, 200}, Arriving: 100 * time.Millisecond,
-	Snapshot: 5_000, Restart: []int{1_000},
+	Snapshot: 5_000, Restart: 1_000, Newcomers: 50, AtOnce: 16, ColdLive: []int{100},
 	Burst: 20, Crowds: []int{10}, Rates: []int{10, 2_000}, RateReaders: 10, Paced: 1,
 }
 
@@ -56,6 +60,7 @@ func (s scale) few() int { return max(1, s.Rounds/3) }
 
 func (s scale) long() scale {
 	s.Live = append(s.Live[:len(s.Live):len(s.Live)], 10_000_000)
-	s.Restart = append(s.Restart[:len(s.Restart):len(s.Restart)], 1_000_000)
+	s.History = 10_000_000
+	s.ColdLive = append(s.ColdLive[:len(s.ColdLive):len(s.ColdLive)], 100_000)
 	return s
 }
