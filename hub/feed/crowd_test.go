@@ -14,9 +14,11 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -246,4 +248,27 @@ func (r *reading) done() {
 		s.p50, s.p99, s.worst = at(.5), at(.99), at(1)
 	}
 	s.say("round")
+}
+
+// What a benchmark counts is counted once, however it is cut into reads.
+func TestACrowdFindsEachDeliveryOnce(t *testing.T) {
+	var text strings.Builder
+	const events = 5000
+	for i := range events {
+		fmt.Fprintf(&text, `{"op":"revoke","k":"%s","exp":%d,"id":"rev_%d"}`+"\n", strings.Repeat("k", i%50), 1_764_000_000+i, i)
+	}
+	for name, cut := range map[string]func(io.Reader) io.Reader{
+		"byte by byte": iotest.OneByteReader, "halves": iotest.HalfReader, "whole": func(r io.Reader) io.Reader { return r },
+	} {
+		r := &reading{crowdPlan: crowdPlan{Readers: 2, Each: events, First: 1_764_000_000, Every: time.Millisecond}, late: make([][]uint32, 2)}
+		r.begin.Store(time.Now().Add(-time.Minute).UnixNano())
+		r.read(1, cut(strings.NewReader(text.String())))
+		if r.count.Load() != 1 || len(r.late[1]) != events {
+			t.Fatalf("%s: %d rounds, %d deliveries", name, r.count.Load(), len(r.late[1]))
+		}
+		// The first was due a minute ago, each of the others a millisecond later.
+		if first, last := r.late[1][0], r.late[1][events-1]; first < 60e6 || last < 55e6 || last > 59e6 {
+			t.Errorf("%s: the first is %d µs late, the last %d", name, first, last)
+		}
+	}
 }

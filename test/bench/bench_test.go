@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +132,50 @@ func TestSpread(t *testing.T) {
 	}
 	if got := (quantiles{3, 1, 2}).at(.5); got != 2 {
 		t.Error(got)
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	a, b := new(histogram), new(histogram)
+	for i := range 99 {
+		a.add(time.Duration(i + 1))
+	}
+	b.add(time.Second)
+	a.merge(b)
+	for q, want := range map[float64]float64{0: 1, .5: 51, .98: 99, .99: 1e9, 1: 1e9} {
+		if got := a.at(q); got != want {
+			t.Errorf("%v: %v, want %v", q, got, want)
+		}
+	}
+}
+
+func TestBatches(t *testing.T) {
+	b := batches{1, 1, 2, 3, 4, 255, 256, 1000}
+	if got := strings.Join(b.row(), "|"); got != "25.0|25.0|12.5|||||12.5|25.0" {
+		t.Error(got)
+	}
+	if got := b.String(); got != "median 4, most 1000" {
+		t.Error(got)
+	}
+}
+
+// Who is late because others were, is late: the time counts from when a request
+// was due.
+func TestARequestIsDueWhetherOthersAreDoneOrNot(t *testing.T) {
+	s := suiteForTest(t)
+	s.scale.Arriving = 100 * time.Millisecond
+	var turn sync.Mutex
+	a := &arrived{rate: 100}
+	if err := a.round(s, 1, func(context.Context) (uint64, error) {
+		turn.Lock()
+		defer turn.Unlock()
+		time.Sleep(50 * time.Millisecond) // 20 a second
+		return 1, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !a.saturated || a.p99[0] < 200 || !slices.Equal(a.batches, batches{10}) {
+		t.Errorf("%+v", a)
 	}
 }
 

@@ -34,7 +34,7 @@ type section struct {
 }
 
 var sections = []section{
-	{"lookup", 45, lookup},
+	{"lookup", 50, lookup},
 	{"authenticate", 30, authenticate},
 	{"strategies", 105, strategies},
 	{"ingest", 57, ingest},

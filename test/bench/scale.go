@@ -9,6 +9,7 @@ type scale struct {
 
 	Live    []int // sizes of the sets that are looked up in
 	Lookups int   // different tokens of the cold look-ups
+	Apply   int   // operations that are applied while others look up
 
 	Standing int           // revocations that stand while strategies are compared
 	Requests int           // whose latency is taken, of those that use the network
@@ -37,7 +38,7 @@ type scale struct {
 
 var scaleFull = scale{
 	Rounds: 11, Slice: 25 * time.Millisecond,
-	Live: []int{1_000, 100_000, 1_000_000}, Lookups: 1 << 17,
+	Live: []int{1_000, 100_000, 1_000_000}, Lookups: 1 << 17, Apply: 1_000_000,
 	Standing: 100_000, Requests: 2_000, Trials: 200, Interval: time.Second,
 	Load: 700 * time.Millisecond, Connections: []int{1, 8, 64},
 	Arrivals: []int{250, 1_000, 2_000, 4_000, 6_000, 8_000, 10_000, 12_000, 14_000, 16_000, 20_000, 24_000}, Arriving: time.Second,
@@ -47,7 +48,7 @@ var scaleFull = scale{
 
 var scaleShort = scale{
 	Rounds: 2, Slice: time.Millisecond,
-	Live: []int{1_000}, Lookups: 1 << 10,
+	Live: []int{1_000}, Lookups: 1 << 10, Apply: 5_000,
 	Standing: 1_000, Requests: 80, Trials: 4, Interval: 50 * time.Millisecond,
 	Load: 50 * time.Millisecond, Connections: []int{1, 8},
 	Arrivals: []int{100, 200}, Arriving: 100 * time.Millisecond,
