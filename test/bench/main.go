@@ -2,7 +2,8 @@
 // through the real packages, peers in turn with it in one run, and writes
 // docs/performance.md with its charts.
 //
-//	go run ./test/bench                  # all of it, in some minutes
+//	go run ./test/bench                  # all of it, in some 8 minutes
+//	go run ./test/bench -long            # and what takes 20: sets of 10,000,000, long histories
 //	go run ./test/bench -short -o ""     # seconds, to see that it works; the figures mean nothing
 //	go run ./test/bench -only ingest -o ""
 //
