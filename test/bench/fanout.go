@@ -43,13 +43,13 @@ One revocation to many connections, which stay open. The readers are a process
 of their own on the same processors, and each of them reads all that comes: what
 they need is given apart. A *delivery* is one revocation that one reader has
 read, whatever else came with the same write(2); a server that has several for a
-reader may send them in one, so writes are counted too (ticks and what the log writes among them: with
-few readers those are more than the deliveries). *CPU* is what the
-server's process used, everything included: who publishes, and for Revocast the
-log, which is synced to disk before anything is sent, the fold, and a tick each
-second to each reader. *In handlers* is how it carries what can't be taken from
-the HTTP server, HTTP/2 for one: here HTTP/1.1, to compare. The server of
-r3labs/sse gets events of the same size, and keeps nothing.`)
+reader may send them in one, so writes are counted too (ticks and what the log
+writes among them: with few readers those are more than the deliveries). *CPU*
+is what the server's process used, everything included: who publishes, and for
+Revocast the log, which is synced to disk before anything is sent, the fold, and
+a tick each second to each reader. *In handlers* is how it carries what can't be
+taken from the HTTP server, HTTP/2 for one: here HTTP/1.1, to compare. The server
+of r3labs/sse gets events of the same size, and keeps nothing.`)
 	if err := bursts(s, t); err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func bursts(s *suite, t *feedTest) error {
 	}
 	s.report.say("### A burst\n\n16 publishers, each waiting for its answer before it publishes again, send 2,000 revocations to %s readers. By hand:\n\n    %s",
 		count(s.scale.Burst), t.command("Fanout", env...))
-	s.report.table([]string{"", "deliveries/s", "CPU, ns for each", "readers' CPU, ns for each", "deliveries in a write", "deliveries/s of r3labs/sse"}, rows...)
+	s.report.table([]string{"", "deliveries/s", "CPU, ns for each", "readers' CPU, ns for each", "deliveries in a write", "over r3labs/sse"}, rows...)
 	return s.report.bars("fanout", chart.Chart{Title: fmt.Sprintf("A burst to %s readers", count(s.scale.Burst)), X: "deliveries/s"}, bars...)
 }
 
@@ -134,7 +134,7 @@ func crowds(s *suite, t *feedTest) error {
 			tails.add(name, float64(readers), f["p99-ms"].median())
 		}
 	}
-	s.report.say("### Paced: as the readers grow\n\n20 revocations a second, one in each request, whether those before are done or not. The times are from the moment at which a revocation was *due* to the moment at which a reader had it, of all deliveries. Where fewer than 20 a second were published, the server could not keep up: what it owes then grows for as long as it goes on. By hand:\n\n    %s",
+	s.report.say("### Paced: as the readers grow\n\n20 revocations a second, one in each request, whether those before are done or not. The times are from the moment at which a revocation was *due* to the moment at which a reader had it, of all deliveries. Where fewer than 20 a second were published, the server could not keep up: what it owes then grows for as long as it goes on. A delivery that comes alone costs the kernel some microseconds for the write; where readers and rate come to more of those than the cores have, only a server that puts several into one write falls no further behind. With few readers most of the cost is not theirs: it is that of publishing, and for Revocast of the log. By hand:\n\n    %s",
 		t.command("Paced", "PACED_READERS=10000"))
 	s.report.table([]string{"readers", "", "p50, ms", "p99, ms", "revocations/s", "CPU, µs for each delivery", "deliveries in a write"}, rows...)
 	if len(s.scale.Crowds) < 2 {

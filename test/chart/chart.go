@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // Chart is a title and two axes. Log axes show only positive values.
@@ -94,10 +95,12 @@ func (c Chart) plot() *plot.Plot {
 }
 
 func save(p *plot.Plot, path string, height vg.Length) error {
-	w, err := p.WriterTo(width, height, "svg")
+	w, err := draw.NewFormattedCanvas(width, height, "svg")
 	if err != nil {
 		return fmt.Errorf("chart %q: %w", p.Title.Text, err)
 	}
+	margin := vg.Points(16) // the last label of an axis is as long beyond it as before
+	p.Draw(draw.Crop(draw.New(w), 0, -margin, 0, -margin/4))
 	f, err := os.Create(path)
 	if err != nil {
 		return err
