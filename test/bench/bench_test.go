@@ -41,6 +41,8 @@ func TestTheShortFormWritesTheWholeDocument(t *testing.T) {
 	for _, want := range []string{
 		"go run ./test/bench -short", "load average before", "load average after", "## Look-up", "## Authenticate",
 		"## Strategies", "## Ingest", "## Snapshot and start", "## Fan-out", "## Raw figures",
+		"### Applying while others look up", "| push over WebSocket |", "| short-lived tokens with refresh |", "### Latency against load",
+		"### A hub's restart", "### Cold starts", "### A burst", "### Paced: as the readers grow", "### Paced: as the revocations grow",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the document lacks %q", want)

@@ -121,7 +121,7 @@ func crowds(s *suite, t *feedTest) error {
 	costs, tails := newCurves(paced), newCurves(paced)
 	for _, readers := range s.scale.Crowds {
 		if readers+200 > limit {
-			rows = append(rows, []string{count(readers), fmt.Sprintf("skipped: a process may open %d files", limit), "", "", "", ""})
+			rows = append(rows, []string{count(readers), fmt.Sprintf("skipped: a process may open %d files", limit), "", "", "", "", "", ""})
 			continue
 		}
 		env := []string{"PACED_READERS=" + strconv.Itoa(readers), "PACED_SECONDS=" + strconv.Itoa(s.scale.Paced)}

@@ -19,7 +19,11 @@ type contender struct {
 // spread is what the rounds of one contender came to, in their order.
 type spread []float64
 
+// median is zero for none, as what this system can't tell.
 func (s spread) median() float64 {
+	if len(s) == 0 {
+		return 0
+	}
 	sorted := slices.Sorted(slices.Values(s))
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
@@ -34,8 +38,11 @@ func (s spread) over(o spread) spread {
 	return ratios
 }
 
-// String is the median, and the least and the most.
+// String is the median, and the least and the most; nothing for none.
 func (s spread) String() string {
+	if len(s) == 0 {
+		return ""
+	}
 	return fmt.Sprintf("%s (%s…%s)", figure(s.median()), figure(slices.Min(s)), figure(slices.Max(s)))
 }
 
