@@ -12,9 +12,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -22,7 +26,7 @@ import (
 // process uses is the server's.
 type crowd struct {
 	testing.TB
-	in  io.Closer
+	in  io.WriteCloser
 	out *bufio.Scanner
 	cmd *exec.Cmd
 
@@ -38,6 +42,11 @@ type crowdPlan struct {
 	TLS        bool
 	Readers    int
 	Each       int // deliveries to each reader in a round
+
+	// Of a crowd that takes times: the event that is due at pace.begin, and
+	// each Every later, says First, First+1 and so on as its exp.
+	First int64
+	Every time.Duration // 0: none are taken
 }
 
 // newCrowd returns when all readers are connected.
@@ -62,24 +71,39 @@ func newCrowd(tb testing.TB, plan crowdPlan) *crowd {
 	if err := c.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	c.connected = c.await("connected")
+	c.connected = c.await("connected").used
 	return c
 }
 
-// await waits until the crowd says a word, and returns how much of the
-// processors' time its process had used by then.
-func (c *crowd) await(word string) (used time.Duration) {
+// said is what a crowd says with a word.
+type said struct {
+	used            time.Duration // the time of the processors that its process has used
+	p50, p99, worst time.Duration // from when an event was due to when it was read
+}
+
+// await waits until the crowd says a word.
+func (c *crowd) await(word string) (s said) {
 	c.Helper()
 	if c.out.Scan() {
-		if n, err := fmt.Sscanf(c.out.Text(), word+" %d", &used); n == 1 && err == nil {
-			return used
+		if _, err := fmt.Sscanf(c.out.Text(), word+" %d %d %d %d", &s.used, &s.p50, &s.p99, &s.worst); err == nil {
+			return s
 		}
 	}
 	c.Fatalf("the crowd said %q, %v; want %q", c.out.Text(), c.out.Err(), word)
-	return 0
+	return s
 }
 
-func say(word string) { fmt.Println(word, int64(cpuTime())) }
+func (s said) say(word string) {
+	fmt.Println(word, int64(s.used), int64(s.p50), int64(s.p99), int64(s.worst))
+}
+
+// begin tells the crowd when the first event is due.
+func (c *crowd) begin(at time.Time) {
+	c.Helper()
+	if _, err := fmt.Fprintln(c.in, at.UnixNano()); err != nil {
+		c.Fatal(err)
+	}
+}
 
 // leave ends the crowd.
 func (c *crowd) leave() {
@@ -92,28 +116,27 @@ func (c *crowd) leave() {
 
 // serveCrowd is what the crowd's process does until its input ends.
 func serveCrowd(text string) error {
-	var plan crowdPlan
-	if err := json.Unmarshal([]byte(text), &plan); err != nil {
+	r := new(reading)
+	if err := json.Unmarshal([]byte(text), &r.crowdPlan); err != nil {
 		return err
 	}
+	r.late = make([][]uint32, r.Readers)
 	var there sync.WaitGroup
-	var ready, failed atomic.Int64
-	rounds := newRounds(plan.Readers)
+	var failed atomic.Int64
 	dialing := make(chan struct{}, 64)
-	for range plan.Readers {
+	for i := range r.Readers {
 		there.Add(1)
 		go func() {
 			dialing <- struct{}{}
-			body, err := plan.connect()
+			body, err := r.connect()
 			<-dialing
 			if err != nil {
 				failed.Add(1)
 				fmt.Fprintln(os.Stderr, err)
 			}
-			ready.Add(1)
 			there.Done()
 			if err == nil {
-				plan.read(body, rounds)
+				r.read(i, body)
 			}
 		}()
 	}
@@ -121,8 +144,14 @@ func serveCrowd(text string) error {
 	if failed.Load() > 0 {
 		return errors.New("not all readers could connect")
 	}
-	say("connected")
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	said{used: cpuTime()}.say("connected")
+	for told := bufio.NewScanner(os.Stdin); told.Scan(); {
+		at, err := strconv.ParseInt(told.Text(), 10, 64)
+		if err != nil {
+			return err
+		}
+		r.begin.Store(at)
+	}
 	return nil
 }
 
@@ -145,10 +174,21 @@ func (p crowdPlan) connect() (io.Reader, error) {
 	return resp.Body, nil
 }
 
-// delivery is in each revocation once, whichever server sends it.
-var delivery = []byte(`"op":`)
+// reading is what the readers of a crowd have in common.
+type reading struct {
+	crowdPlan
+	begin atomic.Int64 // unix ns; 0 until told
+	count atomic.Int64 // rounds of readers that are over
+	late  [][]uint32   // µs; each reader's until count has its round
+}
 
-func (p crowdPlan) read(body io.Reader, r *rounds) {
+// delivery is in each revocation once, whichever server sends it; ten digits
+// follow.
+var delivery = []byte(`"exp":`)
+
+const digits = 10
+
+func (r *reading) read(reader int, body io.Reader) {
 	buf := make([]byte, 512) // until there is more to read, as for who is idle
 	kept, seen := 0, 0
 	for {
@@ -157,28 +197,78 @@ func (p crowdPlan) read(body io.Reader, r *rounds) {
 			return
 		}
 		b := buf[:kept+n]
-		seen += bytes.Count(b, delivery)
-		for ; seen >= p.Each; seen -= p.Each {
-			r.done()
+		now := int64(0)
+		if r.Every > 0 {
+			now = time.Now().UnixNano()
+		}
+		for rest := b; ; {
+			i := bytes.Index(rest, delivery)
+			if i < 0 || len(rest) < i+len(delivery)+digits {
+				break
+			}
+			if r.Every > 0 {
+				r.took(reader, now, rest[i+len(delivery):])
+			}
+			rest = rest[i+len(delivery)+digits:]
+			if seen++; seen == r.Each {
+				seen = 0
+				r.done()
+			}
 		}
 		if len(b) == len(buf) && len(buf) < 64<<10 {
-			buf = make([]byte, 64<<10)
+			buf = append(make([]byte, 0, 64<<10), buf...)[:64<<10]
+			b = buf[:len(b)]
 		}
-		// Half a delivery is kept for the rest of it. A whole one is longer.
-		kept = copy(buf, b[max(0, len(b)-len(delivery)+1):])
+		// A part of a delivery is kept for the rest of it, and never a whole one.
+		kept = copy(buf, b[max(0, len(b)-len(delivery)-digits+1):])
 	}
 }
 
-// rounds says when all readers have all of a round.
-type rounds struct {
-	readers int64
-	count   atomic.Int64
+// took notes how late an event is read.
+func (r *reading) took(reader int, now int64, exp []byte) {
+	n := int64(0)
+	for _, digit := range exp[:digits] {
+		n = n*10 + int64(digit-'0')
+	}
+	due := r.begin.Load() + (n-r.First)*int64(r.Every)
+	r.late[reader] = append(r.late[reader], uint32(max(0, now-due)/1000))
 }
 
-func newRounds(readers int) *rounds { return &rounds{readers: int64(readers)} }
+// done says when all readers have all of a round.
+func (r *reading) done() {
+	if r.count.Add(1)%int64(r.Readers) != 0 {
+		return
+	}
+	s := said{used: cpuTime()}
+	if all := slices.Concat(r.late...); len(all) > 0 {
+		slices.Sort(all)
+		at := func(q float64) time.Duration {
+			return time.Duration(all[min(int(q*float64(len(all))), len(all)-1)]) * time.Microsecond
+		}
+		s.p50, s.p99, s.worst = at(.5), at(.99), at(1)
+	}
+	s.say("round")
+}
 
-func (r *rounds) done() {
-	if r.count.Add(1)%r.readers == 0 {
-		say("round")
+// What a benchmark counts is counted once, however it is cut into reads.
+func TestACrowdFindsEachDeliveryOnce(t *testing.T) {
+	var text strings.Builder
+	const events = 5000
+	for i := range events {
+		fmt.Fprintf(&text, `{"op":"revoke","k":"%s","exp":%d,"id":"rev_%d"}`+"\n", strings.Repeat("k", i%50), 1_764_000_000+i, i)
+	}
+	for name, cut := range map[string]func(io.Reader) io.Reader{
+		"byte by byte": iotest.OneByteReader, "halves": iotest.HalfReader, "whole": func(r io.Reader) io.Reader { return r },
+	} {
+		r := &reading{crowdPlan: crowdPlan{Readers: 2, Each: events, First: 1_764_000_000, Every: time.Millisecond}, late: make([][]uint32, 2)}
+		r.begin.Store(time.Now().Add(-time.Minute).UnixNano())
+		r.read(1, cut(strings.NewReader(text.String())))
+		if r.count.Load() != 1 || len(r.late[1]) != events {
+			t.Fatalf("%s: %d rounds, %d deliveries", name, r.count.Load(), len(r.late[1]))
+		}
+		// The first was due a minute ago, each of the others a millisecond later.
+		if first, last := r.late[1][0], r.late[1][events-1]; first < 60e6 || last < 55e6 || last > 59e6 {
+			t.Errorf("%s: the first is %d µs late, the last %d", name, first, last)
+		}
 	}
 }

@@ -33,7 +33,8 @@ type servedHub struct {
 	served chan error
 }
 
-// startHub opens a hub, and serves it. Its writes are synced.
+// startHub opens a hub, and serves it. Its writes are synced, unless cfg says
+// otherwise.
 func startHub(ctx context.Context, cfg hub.Config) (*servedHub, error) {
 	cfg.AdminKey, cfg.DrainWindow, cfg.Logger = adminKey, 50*time.Millisecond, slog.New(slog.DiscardHandler)
 	opened, err := hub.Open(ctx, cfg)

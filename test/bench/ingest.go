@@ -24,7 +24,7 @@ import (
 type load struct {
 	rate      spread    // operations a second, in each round
 	latencies quantiles // of all rounds
-	batches   quantiles // operations in each record, as durations of so many ns
+	batches   batches   // revocations in each record
 }
 
 func ingest(s *suite) (err error) {
@@ -76,7 +76,7 @@ the group commit.`)
 			&row{name: "JetStream, publish and wait", callers: n, ops: 1, call: plain.publish})
 	}
 	rows = append(rows, &row{name: "Revocast, 1,000 for each request", callers: 8, ops: most, call: bulk})
-	for range min(3, s.scale.Rounds) {
+	for range s.scale.few() {
 		for _, r := range rows {
 			s.step(fmt.Sprint(r.name, ", ", r.callers))
 			if err := r.apply(s, r.callers, r.ops, r.call); err != nil {
@@ -84,20 +84,26 @@ the group commit.`)
 			}
 		}
 	}
-	var table [][]string
+	var table, sizes [][]string
 	var bars []chart.Bar
 	for _, r := range rows {
 		s.report.figures(fmt.Sprintf("ingest, %s, %d connections", r.name, r.callers), "operations/s", r.rate)
 		batch := ""
 		if len(r.batches) > 0 && r.ops == 1 {
-			batch = fmt.Sprintf("median %d, most %d", r.batches.at(.5), r.batches.at(1))
+			batch = r.batches.String()
+			sizes = append(sizes, append([]string{fmt.Sprintf("%d at once", r.callers)}, r.batches.row()...))
 		}
 		table = append(table, []string{r.name, strconv.Itoa(r.callers), r.rate.String(), span(r.latencies.at(.5)), span(r.latencies.at(.99)), batch})
 		bars = append(bars, chart.Bar{Name: fmt.Sprintf("%s, %d", r.name, r.callers), Value: r.rate.median()})
 	}
 	s.report.table([]string{"", "connections", "operations/s", "p50", "p99", "batch"}, table...)
 	slices.Reverse(bars)
-	return s.report.bars("ingest", chart.Chart{Title: "Durable operations, by callers", X: "operations/s"}, bars...)
+	if err := s.report.bars("ingest", chart.Chart{Title: "Durable operations, by callers", X: "operations/s"}, bars...); err != nil {
+		return err
+	}
+	s.report.say("Of 100 records that single requests made, how many had a batch of so many revocations:")
+	s.report.table(append([]string{""}, classNames()...), sizes...)
+	return arrivals(s, single)
 }
 
 // apply runs one round of a load.
@@ -130,7 +136,7 @@ func (l *load) apply(s *suite, callers, ops int, call func(context.Context) (seq
 	l.rate = append(l.rate, float64(calls*ops)/time.Since(begun).Seconds())
 	delete(batches, 0) // those without a record
 	for _, n := range batches {
-		l.batches = append(l.batches, time.Duration(n))
+		l.batches = append(l.batches, n)
 	}
 	return nil
 }
@@ -168,8 +174,13 @@ func startPlain(s *suite) (*plain, error) {
 }
 
 func (p *plain) publish(ctx context.Context) (uint64, error) {
-	_, err := p.js.Publish(ctx, "plain", make([]byte, 200))
-	return 0, err
+	return 0, p.put(ctx, make([]byte, 200))
+}
+
+// put returns when a message is synced to disk.
+func (p *plain) put(ctx context.Context, message []byte) error {
+	_, err := p.js.Publish(ctx, "plain", message)
+	return err
 }
 
 func (p *plain) close() { p.end() }

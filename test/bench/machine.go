@@ -25,7 +25,7 @@ type machine struct {
 var shownModules = []string{
 	"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/golang-jwt/jwt/v5",
 	"github.com/hashicorp/golang-lru/v2", "github.com/bits-and-blooms/bloom/v3", "github.com/jackc/pgx/v5",
-	"github.com/redis/go-redis/v9", "github.com/r3labs/sse/v2",
+	"github.com/redis/go-redis/v9", "github.com/r3labs/sse/v2", "github.com/coder/websocket",
 }
 
 func describeMachine(ctx context.Context, dir string) (*machine, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strconv"
@@ -18,7 +19,11 @@ type contender struct {
 // spread is what the rounds of one contender came to, in their order.
 type spread []float64
 
+// median is zero for none, as what this system can't tell.
 func (s spread) median() float64 {
+	if len(s) == 0 {
+		return 0
+	}
 	sorted := slices.Sorted(slices.Values(s))
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
@@ -33,8 +38,11 @@ func (s spread) over(o spread) spread {
 	return ratios
 }
 
-// String is the median, and the least and the most.
+// String is the median, and the least and the most; nothing for none.
 func (s spread) String() string {
+	if len(s) == 0 {
+		return ""
+	}
 	return fmt.Sprintf("%s (%s…%s)", figure(s.median()), figure(slices.Min(s)), figure(slices.Max(s)))
 }
 
@@ -42,11 +50,7 @@ func (s spread) String() string {
 func figure(v float64) string {
 	switch {
 	case v >= 1000:
-		text := strconv.FormatFloat(v, 'f', 0, 64)
-		for i := len(text) - 3; i > 0; i -= 3 {
-			text = text[:i] + "," + text[i:]
-		}
-		return text
+		return count(int(math.Round(v)))
 	case v >= 100 || v == 0:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case v >= 10:
@@ -54,6 +58,15 @@ func figure(v float64) string {
 	default:
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
+}
+
+// count is a figure that was not measured.
+func count(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
 
 // pace is what a contender needs for one operation.

@@ -37,38 +37,40 @@ func snapshot(s *suite) error {
 What a subscriber needs that starts with nothing, and a hub that is started
 again. *Built and transferred* is the first request for a snapshot after the set
 has changed; *transferred* is another one, for which nothing is built; both over
-HTTP on loopback. A restart is orderly, from the file that the hub leaves behind,
-and ends when all revocations are in force again.`)
-	if err := snapshotOf(s, s.scale.Snapshot); err != nil {
-		return err
-	}
-	var rows [][]string
-	for _, n := range s.scale.Restart {
-		row, err := restart(s, n)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, row)
-	}
-	s.report.table([]string{"", "ms"}, rows...)
-	return nil
-}
-
-func snapshotOf(s *suite, n int) (err error) {
-	dir, err := newDir(s.dir, "snapshot")
+HTTP on loopback.`)
+	large, err := snapshotOf(s, s.scale.Snapshot)
 	if err != nil {
 		return err
+	}
+	small, err := filled(s, s.scale.Restart)
+	if err != nil {
+		return err
+	}
+	if err := restarts(s, small, large); err != nil {
+		return err
+	}
+	if err := histories(s); err != nil {
+		return err
+	}
+	return coldStarts(s)
+}
+
+// snapshotOf returns the data of the hub whose snapshots it has measured.
+func snapshotOf(s *suite, n int) (_ hubData, err error) {
+	dir, err := newDir(s.dir, "snapshot")
+	if err != nil {
+		return hubData{}, err
 	}
 	h, err := startHub(s.ctx, hub.Config{DataDir: dir})
 	if err != nil {
-		return err
+		return hubData{}, err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	s.step(fmt.Sprint("revoking ", n))
 	exp := time.Now().Add(time.Hour)
 	begun := time.Now()
 	if err := h.fill(s.ctx, n, exp); err != nil {
-		return err
+		return hubData{}, err
 	}
 	filled := time.Since(begun)
 	var data []byte
@@ -78,18 +80,18 @@ func snapshotOf(s *suite, n int) (err error) {
 	}
 	built, again := timing{name: "built and transferred"}, timing{name: "transferred"}
 	load, cold := timing{name: "loaded"}, timing{name: "a subscriber's start, until it is fresh"}
-	for i := range min(3, s.scale.Rounds) {
+	for i := range s.scale.few() {
 		s.step("snapshot")
 		if _, err := h.revoke(s.ctx, exp, fmt.Sprint("another", i)); err != nil {
-			return err
+			return hubData{}, err
 		}
 		if i > 0 { // a snapshot is handed out for two more seconds when the log has moved on
 			if err := sleep(s.ctx, 2100*time.Millisecond); err != nil {
-				return err
+				return hubData{}, err
 			}
 		}
 		if err := errors.Join(built.time(fetch), again.time(fetch)); err != nil {
-			return err
+			return hubData{}, err
 		}
 		if err := load.time(func() error {
 			snap, err := events.ReadSnapshot(bytes.NewReader(data), 1<<30)
@@ -98,7 +100,7 @@ func snapshotOf(s *suite, n int) (err error) {
 			}
 			return err
 		}); err != nil {
-			return err
+			return hubData{}, err
 		}
 		s.step("a subscriber starts")
 		if err := cold.time(func() error {
@@ -111,44 +113,14 @@ func snapshotOf(s *suite, n int) (err error) {
 			}
 			return errors.Join(err, sub.Close())
 		}); err != nil {
-			return err
+			return hubData{}, err
 		}
 	}
 	s.report.say("%s revocations. They came in requests of 1,000 on 8 connections, in %s: %s a second. The snapshot has %s bytes, %s for each.",
 		figure(float64(n)), span(filled), figure(float64(n)/filled.Seconds()), figure(float64(len(data))), figure(float64(len(data))/float64(n)))
 	section := fmt.Sprintf("snapshot of %d", n)
 	s.report.table([]string{"", "ms"}, built.row(s, section), again.row(s, section), load.row(s, section), cold.row(s, section))
-	return nil
-}
-
-func restart(s *suite, n int) ([]string, error) {
-	dir, err := newDir(s.dir, "restart")
-	if err != nil {
-		return nil, err
-	}
-	cfg := hub.Config{DataDir: dir}
-	h, err := startHub(s.ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	s.step(fmt.Sprint("revoking ", n))
-	if err := errors.Join(h.fill(s.ctx, n, time.Now().Add(time.Hour)), h.close()); err != nil {
-		return nil, err
-	}
-	start := timing{name: fmt.Sprintf("a hub's restart with %s", figure(float64(n)))}
-	for range min(3, s.scale.Rounds) {
-		s.step(fmt.Sprint("restart with ", n))
-		if err := start.time(func() error {
-			h, err = startHub(s.ctx, cfg)
-			return err
-		}); err != nil {
-			return nil, err
-		}
-		if err := h.close(); err != nil {
-			return nil, err
-		}
-	}
-	return start.row(s, "start"), nil
+	return hubData{dir, n}, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

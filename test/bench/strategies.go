@@ -46,8 +46,9 @@ answers are cached, p99 shows what asking costs. *Until enforced* is the time
 from the acknowledgement of a revocation to the first check that refuses, of %d
 revocations. Stores are durable: each write is synced before it is acknowledged,
 except in the NATS server of the hub that pushes over NATS. The hubs, that
-server, the subscribers and the clients are one process; Redis and PostgreSQL
-have their own. Caches and pollers have an interval of %v; what they take to
+server, the services that push over WebSocket and renew tokens (both keep what
+they have in JetStream), the subscribers and the clients are one process; Redis
+and PostgreSQL have their own. Caches and pollers have an interval of %v; what they take to
 enforce grows with it, and usual intervals are longer. On loopback a network call
 costs no distance. What happens while the store is down is told, not measured.`, figure(float64(s.scale.Standing)), s.scale.Trials, s.scale.Interval))
 	var all []*strategy
@@ -63,7 +64,7 @@ costs no distance. What happens while the store is down is told, not measured.`,
 		return err
 	}
 	var skipped [][]string
-	for _, start := range []func(*suite, keyring) ([]*strategy, error){startHubStrategies, startNATSPush, startRedis, startPostgres} {
+	for _, start := range []func(*suite, keyring) ([]*strategy, error){startHubStrategies, startNATSPush, startWebSocket, startRedis, startPostgres} {
 		started, err := start(s, issuerKeys)
 		all = append(all, started...)
 		if missing := (*missingError)(nil); errors.As(err, &missing) {
@@ -81,6 +82,10 @@ costs no distance. What happens while the store is down is told, not measured.`,
 	if err != nil {
 		return err
 	}
+	short, err := shortLived(s, key)
+	if err != nil {
+		return err
+	}
 	var rows [][]string
 	var bars []chart.Bar
 	for _, st := range all {
@@ -88,6 +93,7 @@ costs no distance. What happens while the store is down is told, not measured.`,
 		rows = append(rows, []string{st.name, span(cost.at(.5)), span(cost.at(.99)), span(delay.at(.5)), span(delay.at(.99)), span(delay.at(1)), st.calls, st.down})
 		bars = append(bars, chart.Bar{Name: st.name, Value: float64(delay.at(.5)) / 1e6})
 	}
+	rows = append(rows, short)
 	for _, row := range skipped {
 		rows = append(rows, []string{row[0], row[1], "", "", "", "", "", ""})
 	}

@@ -4,12 +4,14 @@ package chart
 
 import (
 	"fmt"
+	"math"
 	"os"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // Chart is a title and two axes. Log axes show only positive values.
@@ -52,6 +54,12 @@ func (c Chart) SaveLines(path string, lines ...Line) error {
 		}
 	}
 	p.Legend.Top, p.Legend.Left = true, true
+	headroom := .08 * float64(len(lines)) // for the legend
+	if c.LogY {
+		p.Y.Max *= math.Pow(p.Y.Max/p.Y.Min, headroom)
+	} else {
+		p.Y.Max += headroom * (p.Y.Max - p.Y.Min)
+	}
 	return save(p, path, height)
 }
 
@@ -87,10 +95,12 @@ func (c Chart) plot() *plot.Plot {
 }
 
 func save(p *plot.Plot, path string, height vg.Length) error {
-	w, err := p.WriterTo(width, height, "svg")
+	w, err := draw.NewFormattedCanvas(width, height, "svg")
 	if err != nil {
 		return fmt.Errorf("chart %q: %w", p.Title.Text, err)
 	}
+	margin := vg.Points(16) // the last label of an axis is as long beyond it as before
+	p.Draw(draw.Crop(draw.New(w), 0, -margin, 0, -margin/4))
 	f, err := os.Create(path)
 	if err != nil {
 		return err
