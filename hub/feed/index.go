@@ -85,6 +85,8 @@ func indexOf(v contents) *index {
 	return x
 }
 
+var reasons = events.Reasons()
+
 // add takes a revoke in. An id that is there already is a renewal: its newer
 // record takes over.
 func (x *index) add(op events.Op, full *auditOp, at events.Time, p place) {
@@ -93,7 +95,7 @@ func (x *index) add(op events.Op, full *auditOp, at events.Time, p place) {
 	x.append(rev{
 		place: p, id: id, key: op.Key, term: op.Term, effective: op.Effective, at: int64(at) / 1000,
 		iss: x.issuers.number(full.Target.Iss), actor: x.actors.number(full.Actor), kind: op.Kind,
-		reason: uint8(slices.Index(events.Reasons(), full.Reason)),
+		reason: uint8(slices.Index(reasons, full.Reason)),
 	})
 }
 

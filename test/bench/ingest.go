@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,17 +50,9 @@ the group commit.`)
 	defer plain.close()
 
 	exp := time.Now().Add(time.Hour)
-	var names atomic.Int64
-	single := func(ctx context.Context) (uint64, error) {
-		return h.revoke(ctx, exp, "s"+strconv.FormatInt(names.Add(1), 10))
-	}
-	bulk := func(ctx context.Context) (uint64, error) {
-		jtis := make([]string, most)
-		for i := range jtis {
-			jtis[i] = "b" + strconv.FormatInt(names.Add(1), 10)
-		}
-		return h.revoke(ctx, exp, jtis...)
-	}
+	single, bulk := h.newSenders(1, exp), h.newSenders(most, exp)
+	defer single.close()
+	defer bulk.close()
 	type row struct {
 		name    string
 		callers int
@@ -72,10 +63,10 @@ the group commit.`)
 	var rows []*row
 	for _, n := range s.scale.Connections {
 		rows = append(rows,
-			&row{name: "Revocast, one for each request", callers: n, ops: 1, call: single},
+			&row{name: "Revocast, one for each request", callers: n, ops: 1, call: single.send},
 			&row{name: "JetStream, publish and wait", callers: n, ops: 1, call: plain.publish})
 	}
-	rows = append(rows, &row{name: "Revocast, 1,000 for each request", callers: 8, ops: most, call: bulk})
+	rows = append(rows, &row{name: "Revocast, 1,000 for each request", callers: 8, ops: most, call: bulk.send})
 	for range min(3, s.scale.Rounds) {
 		for _, r := range rows {
 			s.step(fmt.Sprint(r.name, ", ", r.callers))

@@ -1,0 +1,122 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/revocast/revocast/hub"
+)
+
+// BenchmarkIngest measures what BenchmarkDurableIngest of hub/log leaves out:
+// the way from the socket to the log, and the fold. An operation is one
+// request; cpu-ns is what this process uses for one revocation, and the
+// senders, which are part of it, take some of that. The floor is a server that
+// reads what is sent and answers as long a text.
+//
+// Each revocation takes half a kilobyte on the disk, so name a number of
+// operations: -benchtime 500x.
+func BenchmarkIngest(b *testing.B) {
+	for _, load := range []struct {
+		name        string
+		connections int
+		ops         int
+	}{{"bulk", 8, most}, {"single", 64, 1}} {
+		b.Run(load.name+"/hub", func(b *testing.B) {
+			h, err := startHub(b.Context(), hub.Config{DataDir: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer h.close()
+			h.measure(b, load.connections, load.ops)
+		})
+		b.Run(load.name+"/floor", func(b *testing.B) {
+			h := startFloor(b, load.ops)
+			defer h.close()
+			h.measure(b, load.connections, load.ops)
+		})
+	}
+}
+
+func (h *servedHub) measure(b *testing.B, connections, ops int) {
+	exp := time.Now().Add(time.Hour)
+	senders := make([]*sender, connections)
+	for i := range senders {
+		s, err := h.newSender(b.Context(), ops, exp)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.close()
+		if _, err := s.send(); err != nil {
+			b.Fatal(err)
+		}
+		senders[i] = s
+	}
+	b.ReportAllocs()
+	cpu := cpuTime()
+	b.ResetTimer()
+	var sent atomic.Int64
+	var all sync.WaitGroup
+	for _, s := range senders {
+		all.Go(func() {
+			for sent.Add(1) <= int64(b.N) {
+				if _, err := s.send(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	b.StopTimer()
+	n := float64(b.N * ops)
+	b.ReportMetric(n/b.Elapsed().Seconds(), "revocations/s")
+	b.ReportMetric(float64(cpuTime()-cpu)/n, "cpu-ns/revocation")
+}
+
+// startFloor serves what does nothing.
+func startFloor(b *testing.B, ops int) *servedHub {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var text []byte
+	for range ops {
+		text = fmt.Appendf(text, `{"id":"rev_01K000000000000000000000000","effective_at":"2026-01-01T00:00:00.000Z","retain_until":"2026-01-01T00:00:00.000Z"},`)
+	}
+	text = append(text, `"seq":1}`...)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(text)
+	})}
+	h := &servedHub{url: "http://" + l.Addr().String(), client: http.DefaultClient, served: make(chan error, 1)}
+	ctx, stop := context.WithCancel(context.Background())
+	h.stop = stop
+	go func() { _ = server.Serve(l) }()
+	go func() { <-ctx.Done(); h.served <- server.Close() }()
+	return h
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // it can't fail with these arguments
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
