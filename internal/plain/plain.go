@@ -23,7 +23,12 @@
 // reads as the same.
 package plain
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"unicode/utf8"
+)
 
 // Reader reads one text from its beginning to its end. Once something is odd
 // it stays so, and everything that is read from then on is zero. Text that it
@@ -56,9 +61,9 @@ func (r *Reader) peek() byte {
 	return 0
 }
 
-// take takes a byte if it comes next.
+// take takes a byte if it comes next, other than white space.
 func (r *Reader) take(c byte) bool {
-	if r.odd || r.peek() != c {
+	if r.odd || r.at < len(r.text) && r.text[r.at] != c && r.text[r.at] > ' ' || r.peek() != c {
 		return false
 	}
 	r.at++
@@ -83,19 +88,21 @@ const (
 // reads the value.
 func (r *Reader) Fields(yield func(name []byte) bool) {
 	var names [maxFields][]byte
+	var seen uint64 // a bit for each name, which some may share
 	n := 0
 	for r.next('{', '}', n) {
 		name := r.Text()
 		r.want(':')
-		for _, other := range names[:n] {
-			if string(other) == string(name) {
-				r.odd = true
-			}
-		}
 		if r.odd || n == maxFields {
 			r.odd = true
 			return
 		}
+		bit := bitOf(name)
+		if seen&bit != 0 && slices.ContainsFunc(names[:n], func(other []byte) bool { return string(other) == string(name) }) {
+			r.odd = true
+			return
+		}
+		seen |= bit
 		names[n] = name
 		n++
 		if !yield(name) {
@@ -103,6 +110,14 @@ func (r *Reader) Fields(yield func(name []byte) bool) {
 			return
 		}
 	}
+}
+
+// bitOf is one of 64 bits.
+func bitOf(name []byte) uint64 {
+	if len(name) == 0 {
+		return 1
+	}
+	return 1 << ((uint(name[0]) + uint(name[len(name)-1])*4 + uint(len(name))) % 64)
 }
 
 // Elements yields the numbers of the elements of the array that comes next.
@@ -136,14 +151,6 @@ func (r *Reader) next(begin, end byte, n int) bool {
 	return false
 }
 
-// special has the bytes that end a run of plain characters of a string.
-var special = func() (s [256]bool) {
-	for c := range s {
-		s[c] = c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf
-	}
-	return s
-}()
-
 // Text reads a string.
 func (r *Reader) Text() []byte {
 	r.want('"')
@@ -151,13 +158,17 @@ func (r *Reader) Text() []byte {
 		return nil
 	}
 	begin, ascii := r.at, true
-	for i := r.at; i < len(r.text); i++ {
-		c := r.text[i]
+	for {
+		r.at += indexSpecial(r.text[r.at:])
+		if r.at == len(r.text) {
+			r.odd = true
+			return nil
+		}
+		c := r.text[r.at]
+		r.at++
 		switch {
-		case !special[c]:
 		case c == '"':
-			text := r.text[begin:i]
-			r.at = i + 1
+			text := r.text[begin : r.at-1]
 			if !ascii && !utf8.Valid(text) {
 				r.odd = true
 				return nil
@@ -170,8 +181,29 @@ func (r *Reader) Text() []byte {
 			return nil
 		}
 	}
-	r.odd = true
-	return nil
+}
+
+// indexSpecial returns where the first byte is that is not simply itself in a
+// string: a quote, a backslash, a control character, or one of a character that
+// is not ASCII. If there is none, that is at the end.
+func indexSpecial(text []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	// Eight bytes at a time: each expression has a high bit where a byte is
+	// special, and, below the first of those, nowhere else.
+	for ; i+8 <= len(text); i += 8 {
+		x := binary.LittleEndian.Uint64(text[i:])
+		special := (x - ' '*ones) | (x ^ '"'*ones - ones) | (x ^ '\\'*ones - ones) | x
+		if special &= highs; special != 0 {
+			return i + bits.TrailingZeros64(special)/8
+		}
+	}
+	for ; i < len(text); i++ {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			break
+		}
+	}
+	return i
 }
 
 // TextLike reads a string, and makes a new one only if it is not the same as

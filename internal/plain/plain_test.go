@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"bytes"
 	stdjson "encoding/json"
 	"reflect"
 	"strings"
@@ -165,4 +166,19 @@ func TestReadingTakesNoMemory(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+func FuzzIndexSpecial(f *testing.F) {
+	for _, text := range []string{"", "plain", `plain and "`, "\x1f", " ~\x7f", "aaaaaaa\x80", "aaaaaaaa\\", "!!!!!!!!#", "\x00\x21\x22", "########[]"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		want := bytes.IndexFunc(text, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' || r > '\x7f' })
+		if want < 0 {
+			want = len(text)
+		}
+		if got := indexSpecial(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	})
 }

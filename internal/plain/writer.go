@@ -33,14 +33,14 @@ func (w *Writer) Name(name string) {
 // String writes a field. Text that is not UTF-8 is an error.
 func (w *Writer) String(name, s string) {
 	w.Name(name)
-	for i := range len(s) {
-		if special[s[i]] {
-			w.quote(s)
-			return
-		}
-	}
+	begin := len(w.Text)
 	w.Text = append(w.Text, '"')
 	w.Text = append(w.Text, s...)
+	if indexSpecial(w.Text[begin+1:]) < len(s) {
+		w.Text = w.Text[:begin]
+		w.quote(s)
+		return
+	}
 	w.Text = append(w.Text, '"')
 }
 
