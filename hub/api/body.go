@@ -53,7 +53,10 @@ func readJSON(w http.ResponseWriter, r *request) ([]byte, error) {
 }
 
 func wantType(r *request, want string) error {
-	types := r.Header.Values("Content-Type")
+	types := r.Header["Content-Type"]
+	if len(types) == 1 && types[0] == want && r.Header.Get("Content-Encoding") == "" {
+		return nil
+	}
 	if len(types) == 1 {
 		media, params, err := mime.ParseMediaType(types[0])
 		charset := params["charset"]

@@ -51,13 +51,14 @@ func BenchmarkIngest(b *testing.B) {
 func (h *servedHub) measure(b *testing.B, connections, ops int) {
 	exp := time.Now().Add(time.Hour)
 	senders := make([]*sender, connections)
+	var first uint64 // the last record before
 	for i := range senders {
 		s, err := h.newSender(b.Context(), ops, exp)
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer s.close()
-		if _, err := s.send(); err != nil {
+		if first, err = s.send(); err != nil {
 			b.Fatal(err)
 		}
 		senders[i] = s
@@ -65,15 +66,17 @@ func (h *servedHub) measure(b *testing.B, connections, ops int) {
 	b.ReportAllocs()
 	cpu := cpuTime()
 	b.ResetTimer()
-	var sent atomic.Int64
+	var sent, last atomic.Int64
 	var all sync.WaitGroup
 	for _, s := range senders {
 		all.Go(func() {
 			for sent.Add(1) <= int64(b.N) {
-				if _, err := s.send(); err != nil {
+				seq, err := s.send()
+				if err != nil {
 					b.Error(err)
 					return
 				}
+				last.Store(int64(seq)) // about: another may come after a later one
 			}
 		})
 	}
@@ -82,6 +85,9 @@ func (h *servedHub) measure(b *testing.B, connections, ops int) {
 	n := float64(b.N * ops)
 	b.ReportMetric(n/b.Elapsed().Seconds(), "revocations/s")
 	b.ReportMetric(float64(cpuTime()-cpu)/n, "cpu-ns/revocation")
+	if records := last.Load() - int64(first); records > 0 {
+		b.ReportMetric(n/float64(records), "revocations/record")
+	}
 }
 
 // startFloor serves what does nothing.
