@@ -102,23 +102,27 @@ func (d *Draft) Fits(e *Draft) bool {
 	return d.n+e.n <= MaxOps && d.Size()+e.Size() <= MaxRecordSize
 }
 
-// Record makes the record, stamped with the time at which it is appended.
-func (d *Draft) Record(at Time) Record {
-	feed := make([]byte, 0, len(d.feed)+draftOverhead/2)
-	feed = append(feed, `{"at":"`...)
-	feed, _ = at.AppendText(feed)
-	feed = append(feed, '"')
+// Message makes the record, stamped with the time at which it is appended, and
+// returns it as Record.Encode would: written once, for DecodeRecord to cut.
+func (d *Draft) Message(at Time) []byte {
+	b := make([]byte, 0, d.Size())
+	b = append(b, `{"at":"`...)
+	b, _ = at.AppendText(b)
+	b = append(b, '"')
 	if d.report {
-		feed = append(feed, `,"report":true`...)
+		b = append(b, `,"report":true`...)
 	}
-	feed = append(feed, `,"ops":[`...)
-	feed = append(feed, d.feed...)
-	feed = append(feed, `]}`...)
-	audit := make([]byte, 0, len(d.audit)+draftOverhead/2)
-	audit = append(audit, `{"v":1,"at":"`...)
-	audit, _ = at.AppendText(audit)
-	audit = append(audit, `","ops":[`...)
-	audit = append(audit, d.audit...)
-	audit = append(audit, `]}`...)
-	return Record{feed, audit}
+	b = append(b, `,"ops":[`...)
+	b = append(b, d.feed...)
+	b = append(b, "]}\n"+`{"v":1,"at":"`...)
+	b, _ = at.AppendText(b)
+	b = append(b, `","ops":[`...)
+	b = append(b, d.audit...)
+	return append(b, `]}`...)
+}
+
+// Record is Message, cut.
+func (d *Draft) Record(at Time) Record {
+	r, _ := DecodeRecord(d.Message(at)) // no error: neither part has a line feed
+	return r
 }

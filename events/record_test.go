@@ -114,6 +114,9 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 
 		msg := rec.Encode()
+		if again := whole.Message(at); !bytes.Equal(again, msg) {
+			t.Fatalf("the message is %s, encoded %s", again, msg)
+		}
 		if len(msg) > whole.Size() {
 			t.Fatalf("Size is %d, the record has %d bytes", whole.Size(), len(msg))
 		}
