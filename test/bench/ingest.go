@@ -30,7 +30,8 @@ func ingest(s *suite) (err error) {
 	s.report.section("Ingest", `
 Revocations that are acknowledged after they are synced to disk, over HTTP with
 keep-alive; each connection waits for its answer before it sends the next. The
-peer publishes messages of 200 bytes to a JetStream stream with the same settings
+senders share the hub's processors, and little else: their requests are made
+beforehand. The peer publishes messages of 200 bytes to a JetStream stream with the same settings
 (embedded, every write synced), without HTTP, and waits for the server's answer.
 *Batch* is how many revocations shared one record of the log, and so one sync:
 the group commit.`)
