@@ -54,7 +54,9 @@ func (d *Draft) AskReport() { d.report = true }
 func (d *Draft) Add(op Op, full AuditOp) error {
 	var feed, audit encoder
 	feed.Text, audit.Text = d.feed, d.audit
-	if d.n > 0 {
+	if d.n == 0 { // most operations fit, and few leave much of it empty
+		feed.Text, audit.Text = make([]byte, 0, 192), make([]byte, 0, 512)
+	} else {
 		feed.Text, audit.Text = append(feed.Text, ','), append(audit.Text, ',')
 	}
 	feed.op(&op)

@@ -31,9 +31,9 @@ func ingest(s *suite) (err error) {
 Revocations that are acknowledged after they are synced to disk, over HTTP with
 keep-alive; each connection waits for its answer before it sends the next. The
 senders share the hub's processors, and little else: their requests are made
-beforehand. The peer publishes messages of 200 bytes to a JetStream stream with the same settings
-(embedded, every write synced), without HTTP, and waits for the server's answer.
-*Batch* is how many revocations shared one record of the log, and so one sync:
+beforehand. The peer publishes messages of 200 bytes to a JetStream stream with
+the same settings (embedded, every write synced), without HTTP, and waits for the
+server's answer. *Batch* is how many revocations shared one record of the log, and so one sync:
 the group commit.`)
 	hubDir, err := newDir(s.dir, "hub")
 	if err != nil {
