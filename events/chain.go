@@ -67,7 +67,7 @@ func decodeFixed(dst, text []byte, what string) error {
 	if len(text) != b64.EncodedLen(len(dst)) {
 		return fmt.Errorf("%s: want %d base64url characters, got %d", what, b64.EncodedLen(len(dst)), len(text))
 	}
-	buf := make([]byte, len(dst))
+	buf := make([]byte, 64)[:len(dst)] // of a size that needs no allocation; none is larger
 	if n, err := b64.Decode(buf, text); err != nil || n != len(dst) {
 		return fmt.Errorf("%s: not canonical base64url", what)
 	}

@@ -82,6 +82,11 @@ func FuzzParseFeed(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, part []byte) {
 		p, err := ParseFeed(part)
+		if quick, ok := readFeed(part); ok {
+			if p, err = decodeFeed(part); err != nil || !reflect.DeepEqual(quick, p) {
+				t.Fatalf("%s is read as %+v; by the library as %+v, %v", part, quick, p, err)
+			}
+		}
 		if err != nil {
 			return
 		}

@@ -54,12 +54,20 @@ func (k Kind) String() string {
 
 // ParseKind is the inverse of String.
 func ParseKind(s string) (Kind, error) {
-	for k, name := range kindNames {
-		if name == s && s != "" {
-			return Kind(k), nil
-		}
+	if k := parseKind([]byte(s)); k != 0 {
+		return k, nil
 	}
 	return 0, fmt.Errorf("unknown kind %q", s)
+}
+
+// parseKind returns 0 for what is no kind.
+func parseKind(text []byte) Kind {
+	for k, name := range kindNames {
+		if name == string(text) && name != "" {
+			return Kind(k)
+		}
+	}
+	return 0
 }
 
 // MarshalText implements encoding.TextMarshaler.
@@ -72,6 +80,8 @@ func (k Kind) MarshalText() ([]byte, error) {
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (k *Kind) UnmarshalText(text []byte) (err error) {
-	*k, err = ParseKind(string(text))
+	if *k = parseKind(text); *k == 0 {
+		_, err = ParseKind(string(text))
+	}
 	return err
 }

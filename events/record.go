@@ -2,9 +2,9 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
-
-	"github.com/go-json-experiment/json"
+	"slices"
 )
 
 // Limits of one record.
@@ -52,34 +52,43 @@ func (d *Draft) AskReport() { d.report = true }
 
 // Add encodes one operation in both its forms.
 func (d *Draft) Add(op Op, full AuditOp) error {
-	feed, err := json.Marshal(op)
-	if err != nil {
+	var feed, audit encoder
+	feed.Text, audit.Text = d.feed, d.audit
+	if d.n == 0 { // most operations fit, and few leave much of it empty
+		feed.Text, audit.Text = make([]byte, 0, 192), make([]byte, 0, 512)
+	} else {
+		feed.Text, audit.Text = append(feed.Text, ','), append(audit.Text, ',')
+	}
+	feed.op(&op)
+	audit.auditOp(&full)
+	if err := cmp.Or(feed.Err, audit.Err); err != nil {
 		return fmt.Errorf("encode operation: %w", err)
 	}
-	audit, err := json.Marshal(full)
-	if err != nil {
-		return fmt.Errorf("encode operation: %w", err)
-	}
-	d.append(feed, audit, 1)
+	d.feed, d.audit = feed.Text, audit.Text
+	d.n++
 	return nil
+}
+
+// Expect makes room for n more operations, if they are about as long as those
+// that there are.
+func (d *Draft) Expect(n int) {
+	if d.n == 0 {
+		return
+	}
+	room := func(text []byte) []byte { return slices.Grow(text, min(n*(len(text)/d.n+8), MaxRecordSize)) }
+	d.feed, d.audit = room(d.feed), room(d.audit)
 }
 
 // Append adds all of another draft.
 func (d *Draft) Append(e Draft) {
-	if e.n > 0 {
-		d.append(e.feed, e.audit, e.n)
-	}
-	d.report = d.report || e.report
-}
-
-func (d *Draft) append(feed, audit []byte, n int) {
-	if d.n > 0 {
+	if d.n > 0 && e.n > 0 {
 		d.feed = append(d.feed, ',')
 		d.audit = append(d.audit, ',')
 	}
-	d.feed = append(d.feed, feed...)
-	d.audit = append(d.audit, audit...)
-	d.n += n
+	d.feed = append(d.feed, e.feed...)
+	d.audit = append(d.audit, e.audit...)
+	d.n += e.n
+	d.report = d.report || e.report
 }
 
 // Len is the number of operations.
@@ -95,115 +104,27 @@ func (d *Draft) Fits(e *Draft) bool {
 	return d.n+e.n <= MaxOps && d.Size()+e.Size() <= MaxRecordSize
 }
 
-// Record makes the record, stamped with the time at which it is appended.
-func (d *Draft) Record(at Time) Record {
-	feed := make([]byte, 0, len(d.feed)+draftOverhead/2)
-	feed = append(feed, `{"at":"`...)
-	feed, _ = at.AppendText(feed)
-	feed = append(feed, '"')
+// Message makes the record, stamped with the time at which it is appended, and
+// returns it as Record.Encode would: written once, for DecodeRecord to cut.
+func (d *Draft) Message(at Time) []byte {
+	b := make([]byte, 0, d.Size())
+	b = append(b, `{"at":"`...)
+	b, _ = at.AppendText(b)
+	b = append(b, '"')
 	if d.report {
-		feed = append(feed, `,"report":true`...)
+		b = append(b, `,"report":true`...)
 	}
-	feed = append(feed, `,"ops":[`...)
-	feed = append(feed, d.feed...)
-	feed = append(feed, `]}`...)
-	audit := make([]byte, 0, len(d.audit)+draftOverhead/2)
-	audit = append(audit, `{"v":1,"at":"`...)
-	audit, _ = at.AppendText(audit)
-	audit = append(audit, `","ops":[`...)
-	audit = append(audit, d.audit...)
-	audit = append(audit, `]}`...)
-	return Record{feed, audit}
+	b = append(b, `,"ops":[`...)
+	b = append(b, d.feed...)
+	b = append(b, "]}\n"+`{"v":1,"at":"`...)
+	b, _ = at.AppendText(b)
+	b = append(b, `","ops":[`...)
+	b = append(b, d.audit...)
+	return append(b, `]}`...)
 }
 
-// FeedPart is a decoded feed part.
-type FeedPart struct {
-	At  Time
-	Ops []Op
-	// Report asks the reader to report at once that it has applied this.
-	Report bool
-	// Unknown holds, for each operation that this release can't enforce, its
-	// verb and kind. Those operations are not among Ops.
-	Unknown []string
-}
-
-// ParseFeed decodes a feed part. Fields that it does not know are ignored, so
-// that a hub one release ahead may add some; a verb or kind that it does not
-// know is reported in Unknown, for the reader can't enforce it; all else that
-// is unexpected is an error.
-func ParseFeed(part []byte) (FeedPart, error) {
-	var raw struct {
-		At     Time     `json:"at"`
-		Report bool     `json:"report"`
-		Ops    []wireOp `json:"ops"`
-	}
-	if err := json.Unmarshal(part, &raw); err != nil {
-		return FeedPart{}, fmt.Errorf("feed part: %w", err)
-	}
-	if raw.At == 0 || len(raw.Ops) == 0 || len(raw.Ops) > MaxOps {
-		return FeedPart{}, fmt.Errorf("feed part: no time, or not 1 to %d operations", MaxOps)
-	}
-	p := FeedPart{At: raw.At, Report: raw.Report, Ops: make([]Op, 0, len(raw.Ops))}
-	for i := range raw.Ops {
-		op, err := raw.Ops[i].op()
-		switch {
-		case err != nil:
-			return FeedPart{}, fmt.Errorf("feed part: operation %d: %w", i, err)
-		case op.Kind == 0:
-			p.Unknown = append(p.Unknown, fmt.Sprintf("%.32q %.32q", raw.Ops[i].Verb, raw.Ops[i].Kind))
-		default:
-			p.Ops = append(p.Ops, op)
-		}
-	}
-	return p, nil
-}
-
-// wireOp is Op before its verb and kind are known to be ours.
-type wireOp struct {
-	Verb string `json:"op"`
-	Kind string `json:"kind"`
-	Key  Key    `json:"k"`
-	Term
-	ID        ID    `json:"id"`
-	Effective int64 `json:"effective"`
-	Left      *Term `json:"left"`
-}
-
-// op returns an Op without a kind if this release can't enforce it.
-func (w *wireOp) op() (Op, error) {
-	kind, err := ParseKind(w.Kind)
-	verb := Verb(w.Verb)
-	if err != nil || verb != Revoke && verb != Restore {
-		return Op{}, nil
-	}
-	op := Op{Verb: verb, Key: w.Key, Kind: kind, Term: w.Term, ID: w.ID, Effective: w.Effective, Left: w.Left}
-	switch {
-	case op.ID == "":
-		return Op{}, fmt.Errorf("no id")
-	case op.Key == Key{}:
-		return Op{}, fmt.Errorf("no key")
-	case verb == Revoke && !op.Term.valid(kind):
-		return Op{}, fmt.Errorf("a revoke of kind %s with term %+v", kind, op.Term)
-	case op.Effective < 0 || verb == Restore && op.Effective != 0:
-		return Op{}, fmt.Errorf("a %s that takes effect at %d", verb, op.Effective)
-	case verb == Restore && op.Left != nil && !op.Left.valid(kind):
-		return Op{}, fmt.Errorf("a restore of kind %s that leaves %+v", kind, *op.Left)
-	}
-	return op, nil
-}
-
-// ParseAudit decodes an audit part. Unknown fields are ignored.
-func ParseAudit(part []byte) (at Time, ops []AuditOp, err error) {
-	var raw struct {
-		V   int       `json:"v"`
-		At  Time      `json:"at"`
-		Ops []AuditOp `json:"ops"`
-	}
-	if err := json.Unmarshal(part, &raw); err != nil {
-		return 0, nil, fmt.Errorf("audit part: %w", err)
-	}
-	if raw.V != 1 || raw.At == 0 {
-		return 0, nil, fmt.Errorf("audit part: version %d, want 1, or no time", raw.V)
-	}
-	return raw.At, raw.Ops, nil
+// Record is Message, cut.
+func (d *Draft) Record(at Time) Record {
+	r, _ := DecodeRecord(d.Message(at)) // no error: neither part has a line feed
+	return r
 }

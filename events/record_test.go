@@ -114,6 +114,9 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 
 		msg := rec.Encode()
+		if again := whole.Message(at); !bytes.Equal(again, msg) {
+			t.Fatalf("the message is %s, encoded %s", again, msg)
+		}
 		if len(msg) > whole.Size() {
 			t.Fatalf("Size is %d, the record has %d bytes", whole.Size(), len(msg))
 		}
@@ -364,6 +367,7 @@ var feedTable = []struct {
 	{"cutoff is text", feedOf(edit(revokeSub, `1763990000123`, `"1763990000123"`)), -1, nil},
 	{"exp is negative", feedOf(edit(revokeToken, `1764000000`, `-1`)), -1, nil},
 	{"exp is too large", feedOf(edit(revokeToken, `1764000000`, `4294967296`)), -1, nil},
+	{"exp is larger yet", feedOf(edit(revokeToken, `1764000000`, `4294967297`)), -1, nil},
 	{"exp is no whole number", feedOf(edit(revokeToken, `1764000000`, `1764000000.5`)), -1, nil},
 	{"exp is text", feedOf(edit(revokeToken, `1764000000`, `"1764000000"`)), -1, nil},
 	{"left without exp", feedOf(edit(restoreSub, `,"exp":4294967295`, ``)), -1, nil},

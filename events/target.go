@@ -104,6 +104,9 @@ func CheckText(field, s string, maxLen int) error {
 	if len(s) > maxLen {
 		return &FieldError{field, fmt.Sprintf("too long: %d bytes, at most %d", len(s), maxLen)}
 	}
+	if isVisible(s) {
+		return nil
+	}
 	if !utf8.ValidString(s) {
 		return &FieldError{field, "not valid UTF-8"}
 	}
@@ -113,6 +116,17 @@ func CheckText(field, s string, maxLen int) error {
 		}
 	}
 	return nil
+}
+
+// isVisible reports whether all of a text is ASCII and not control characters,
+// as nearly all is.
+func isVisible(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 func kindList() string {

@@ -307,6 +307,9 @@ func TestTimeRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := Time(rapid.Int64Range(1, maxDate*1000+999).Draw(t, "ms"))
 		text := must(want.MarshalText())
+		if string(text) != want.Std().Format(timeLayout) {
+			t.Fatalf("%d is written %s", want, text)
+		}
 		var got Time
 		if err := got.UnmarshalText(text); err != nil || got != want || len(text) != len("2026-11-22T03:00:00.120Z") {
 			t.Fatalf("%d is written %s, read as %d, %v", want, text, got, err)

@@ -20,7 +20,13 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 func (t Time) String() string { return t.Std().Format(timeLayout) }
 
 // AppendText implements encoding.TextAppender.
-func (t Time) AppendText(b []byte) ([]byte, error) { return t.Std().AppendFormat(b, timeLayout), nil }
+func (t Time) AppendText(b []byte) ([]byte, error) {
+	// Package time has a short way for its own layout, which ends in whole
+	// seconds and a Z.
+	b = t.Std().AppendFormat(b, time.RFC3339)
+	ms := (t%1000 + 1000) % 1000
+	return append(b[:len(b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z'), nil
+}
 
 // MarshalText implements encoding.TextMarshaler.
 func (t Time) MarshalText() ([]byte, error) { return t.AppendText(nil) }

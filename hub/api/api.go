@@ -3,6 +3,7 @@ package api
 import (
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -107,8 +108,15 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/json")
+	send(w, status, data)
+	return nil
+}
+
+// send sends JSON.
+func send(w http.ResponseWriter, status int, data []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(data)+1)) // or a long answer would go out in chunks
 	w.WriteHeader(status)
 	_, _ = w.Write(append(data, '\n')) // an error is the reader's loss
-	return nil
 }

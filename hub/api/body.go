@@ -34,10 +34,7 @@ func decodeTolerant(w http.ResponseWriter, r *request, v any) error {
 }
 
 func decodeBody(w http.ResponseWriter, r *request, v any, opts ...json.Options) ([]byte, error) {
-	if err := wantType(r, "application/json"); err != nil {
-		return nil, err
-	}
-	body, err := readBody(w, r)
+	body, err := readJSON(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +44,19 @@ func decodeBody(w http.ResponseWriter, r *request, v any, opts ...json.Options) 
 	return body, nil
 }
 
+// readJSON reads a body that says that it is JSON.
+func readJSON(w http.ResponseWriter, r *request) ([]byte, error) {
+	if err := wantType(r, "application/json"); err != nil {
+		return nil, err
+	}
+	return readBody(w, r)
+}
+
 func wantType(r *request, want string) error {
-	types := r.Header.Values("Content-Type")
+	types := r.Header["Content-Type"]
+	if len(types) == 1 && types[0] == want && r.Header.Get("Content-Encoding") == "" {
+		return nil
+	}
 	if len(types) == 1 {
 		media, params, err := mime.ParseMediaType(types[0])
 		charset := params["charset"]

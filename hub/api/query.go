@@ -17,6 +17,9 @@ type query url.Values
 
 // parseQuery reads the parameters of a request to a route that has these.
 func parseQuery(r *http.Request, params []string) (query, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, &Problem{Code: InvalidField, Detail: "The query can't be parsed."}

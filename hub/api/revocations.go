@@ -13,45 +13,6 @@ import (
 	"github.com/revocast/revocast/hub/feed"
 )
 
-// RevokeRequest is the body of POST /v1/revocations: one revocation, or a
-// list of at most events.MaxOps, all or none of which take effect.
-type RevokeRequest struct {
-	RevocationRequest
-	Revocations []RevocationRequest `json:"revocations,omitzero"`
-}
-
-// RevocationRequest asks for one revocation.
-type RevocationRequest struct {
-	Target events.Target `json:"target,omitzero"`
-	// At most one of Cutoff, MinVersion and Suspend; none for kinds that are
-	// revoked outright, and otherwise by default a cutoff of now.
-	Cutoff      events.Time    `json:"cutoff,omitzero"`
-	Except      *events.Except `json:"except,omitzero"` // goes with a cutoff: what it spares
-	MinVersion  int64          `json:"min_version,omitzero"`
-	Suspend     bool           `json:"suspend,omitzero"`
-	EffectiveAt events.Time    `json:"effective_at,omitzero"` // default: at once
-	ExpiresAt   events.Time    `json:"expires_at,omitzero"`   // the exp of a token or handle, if it is known
-	Reason      events.Reason  `json:"reason,omitzero"`
-	Note        string         `json:"note,omitzero"` // at most feed.MaxNoteLen bytes
-}
-
-// RevokeAnswer says what became of a RevokeRequest, in its order.
-type RevokeAnswer struct {
-	Revocations []Accepted  `json:"revocations"`
-	Epoch       string      `json:"epoch"`
-	Seq         uint64      `json:"seq"` // of the record that holds them
-	Reach       *feed.Reach `json:"reach,omitzero"`
-}
-
-// Accepted is one revocation that was made.
-type Accepted struct {
-	ID          events.ID   `json:"id"`
-	EffectiveAt events.Time `json:"effective_at"`
-	RetainUntil events.Time `json:"retain_until,omitzero"` // absent: until restored
-	// ReissueAfter comes with a cutoff: a token issued from then on is good.
-	ReissueAfter events.Time `json:"reissue_after,omitzero"`
-}
-
 // Revocation is a live revocation.
 type Revocation struct {
 	ID          events.ID      `json:"id"`
@@ -117,8 +78,11 @@ func (a *API) revoke(w http.ResponseWriter, r *request) error {
 	if by.IdempotencyKey, err = idempotencyKeyOf(r.Request); err != nil {
 		return err
 	}
-	var req RevokeRequest
-	if by.Body, err = decode(w, r, &req); err != nil {
+	if by.Body, err = readJSON(w, r); err != nil {
+		return err
+	}
+	req, err := parseRevoke(by.Body)
+	if err != nil {
 		return err
 	}
 	orders, err := req.orders(r.caller)
@@ -131,20 +95,22 @@ func (a *API) revoke(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return req.located(err)
 	}
-	made := RevokeAnswer{Epoch: res.Position.Epoch, Seq: res.Position.Seq}
-	for _, acc := range res.Revocations {
-		made.Revocations = append(made.Revocations, Accepted(acc))
-	}
+	var reach *feed.Reach
 	if wait > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), wait)
 		defer cancel()
-		reach := a.feed.WaitReach(ctx, made.Seq)
-		made.Reach = &reach
+		reached := a.feed.WaitReach(ctx, res.Position.Seq)
+		reach = &reached
 	}
 	if res.Replayed {
 		w.Header().Set(idempotencyReplayed, "true")
 	}
-	return answer(w, http.StatusCreated, made)
+	text, err := encodeRevoked(res, reach)
+	if err != nil {
+		return err
+	}
+	send(w, http.StatusCreated, text)
+	return nil
 }
 
 // waitOf is how long to wait for the subscribers; zero: not at all.

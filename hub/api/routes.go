@@ -1,6 +1,7 @@
 package api
 
 import (
+	"log/slog"
 	"maps"
 	"net/http"
 	"path"
@@ -86,15 +87,20 @@ var noSuchAddress = &Problem{Code: NotFound, Detail: "Nothing is at this address
 // longest wait. Streams set deadlines of their own, one for each write.
 const requestTimeout = maxWait + 30*time.Second
 
+// everyAnswer has these headers, unless its handler says otherwise. The values
+// are shared: they are replaced, never changed.
+var everyAnswer = http.Header{
+	"X-Content-Type-Options":  {"nosniff"},
+	"Cache-Control":           {"no-store"},
+	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+	"Referrer-Policy":         {"no-referrer"},
+}
+
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	rec := &response{ResponseWriter: w}
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
+	maps.Copy(w.Header(), everyAnswer)
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(begun.Add(requestTimeout))
 	if r.ContentLength != 0 {
@@ -134,7 +140,9 @@ func (a *API) finish(w *response, r *http.Request, begun time.Time) {
 	}
 	took := time.Since(begun)
 	a.metrics.answered(pattern, method, w.status, took, w.stream)
-	a.logger.Debug("request", "method", method, "route", pattern, "status", w.status, "took", took, "actor", w.actor)
+	if a.logger.Enabled(r.Context(), slog.LevelDebug) { // rarely; the list alone takes memory
+		a.logger.Debug("request", "method", method, "route", pattern, "status", w.status, "took", took, "actor", w.actor)
+	}
 	if cause != nil {
 		panic(cause)
 	}

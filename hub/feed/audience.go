@@ -18,19 +18,50 @@ type audience struct {
 	mu      sync.Mutex
 	conns   map[*listener]struct{} // guarded by mu
 	actors  map[string]int         // guarded by mu: how many of conns each credential has
-	changed chan struct{}          // guarded by mu: closed and replaced when a report comes or a listener goes
+	said    map[teller]*said       // guarded by mu: of those who have a stream
+	changed chan struct{}          // guarded by mu: closed when a report comes or a listener goes; nil if nobody waits for that
 }
 
 // listener is one open stream. Its fields but the last group are set once.
 type listener struct {
-	name   string // what the subscriber calls itself; empty for one that does not say
-	actor  string // the credential
+	teller
 	remote string
 	since  events.Time
+	begun  uint64 // what had been applied when the stream was opened
 
-	applied  uint64      // guarded by audience.mu: as reported
-	state    string      // guarded by audience.mu
-	reported events.Time // guarded by audience.mu; zero before the first report
+	said   *said  // set by audience.join
+	before uint64 // set by audience.join: how many reports the stream does not count
+}
+
+// teller is a subscriber as far as reports tell them apart.
+type teller struct {
+	actor string // the credential
+	name  string // what the subscriber calls itself; empty for one that does not say
+}
+
+// said is what a subscriber has reported. All of its streams share it, so that
+// a report costs the same however many there are. Its fields are guarded by
+// audience.mu.
+type said struct {
+	streams int
+	reports uint64 // so far
+	report
+}
+
+// report is the latest of them.
+type report struct {
+	applied uint64
+	state   string
+	at      events.Time // zero before the first
+}
+
+// latest is the last report since the stream was opened. Called with the
+// audience's mu held.
+func (l *listener) latest() report {
+	if l.said.reports == l.before {
+		return report{applied: l.begun}
+	}
+	return l.said.report
 }
 
 // What a subscriber gets that is one too many.
@@ -42,7 +73,7 @@ var (
 func newAudience(limit, perActor int, m *Metrics) *audience {
 	return &audience{
 		limit: limit, perActor: perActor, metrics: m,
-		conns: make(map[*listener]struct{}), actors: make(map[string]int), changed: make(chan struct{}),
+		conns: make(map[*listener]struct{}), actors: make(map[string]int), said: make(map[teller]*said),
 	}
 }
 
@@ -58,6 +89,13 @@ func (a *audience) join(l *listener) error {
 	}
 	a.conns[l] = struct{}{}
 	a.actors[l.actor]++
+	s := a.said[l.teller]
+	if s == nil {
+		s = new(said)
+		a.said[l.teller] = s
+	}
+	s.streams++
+	l.said, l.before = s, s.reports
 	a.metrics.subscribers.Set(float64(len(a.conns)))
 	return nil
 }
@@ -68,6 +106,9 @@ func (a *audience) leave(l *listener) {
 	delete(a.conns, l)
 	if a.actors[l.actor]--; a.actors[l.actor] == 0 {
 		delete(a.actors, l.actor)
+	}
+	if l.said.streams--; l.said.streams == 0 {
+		delete(a.said, l.teller)
 	}
 	a.metrics.subscribers.Set(float64(len(a.conns)))
 	a.wake()
@@ -84,22 +125,24 @@ func (a *audience) size() int {
 func (a *audience) report(actor string, r events.Report, epoch string, at events.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for l := range a.conns {
-		if l.name != r.Subscriber || l.actor != actor {
-			continue
-		}
-		l.applied, l.state, l.reported = 0, r.State, at
-		if r.Epoch == epoch {
-			l.applied = r.Applied
-		}
+	s := a.said[teller{actor, r.Subscriber}]
+	if s == nil {
+		return // it has no stream here
+	}
+	s.reports++
+	s.report = report{state: r.State, at: at}
+	if r.Epoch == epoch {
+		s.applied = r.Applied
 	}
 	a.wake()
 }
 
 // wake is called with mu held.
 func (a *audience) wake() {
-	close(a.changed)
-	a.changed = make(chan struct{})
+	if a.changed != nil {
+		close(a.changed)
+		a.changed = nil
+	}
 }
 
 // reach is that of this hub alone.
@@ -107,12 +150,15 @@ func (a *audience) reach(seq uint64) (r Reach, changed <-chan struct{}) {
 	r.Hubs = 1
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.changed == nil {
+		a.changed = make(chan struct{})
+	}
 	for l := range a.conns {
 		if l.name == "" {
 			continue
 		}
 		r.Connected++
-		if l.applied >= seq {
+		if l.latest().applied >= seq {
 			r.Applied++
 		}
 	}
@@ -138,9 +184,10 @@ func (f *Feed) ownSubscribers() []Subscriber {
 	f.audience.mu.Lock()
 	list := make([]Subscriber, 0, len(f.audience.conns))
 	for l := range f.audience.conns {
+		r := l.latest()
 		list = append(list, Subscriber{
 			Hub: f.cfg.Name, Name: l.name, Actor: l.actor, Remote: l.remote, Since: l.since,
-			State: l.state, Applied: l.applied, Behind: head - min(head, l.applied), ReportedAt: l.reported,
+			State: r.state, Applied: r.applied, Behind: head - min(head, r.applied), ReportedAt: r.at,
 		})
 	}
 	f.audience.mu.Unlock()

@@ -177,7 +177,7 @@ func BenchmarkStateWrite(b *testing.B) {
 		sum := sha256.Sum256(id[:])
 		x.add(events.Op{Verb: events.Revoke, Kind: events.KindToken, Key: events.Key(sum[:]), ID: events.IDFrom(id), Term: events.Term{Exp: events.Never}}, full, 1, place{uint64(i), 0})
 	}
-	x.kill(n - 1)
+	x.dead.set(n - 1)
 	key, err := events.NewSigningKey(fixedSeed{})
 	if err != nil {
 		b.Fatal(err)
@@ -211,8 +211,8 @@ func BenchmarkStateWrite(b *testing.B) {
 		b.SetBytes(int64(file.Len()))
 		for b.Loop() {
 			s, err := readState(file.Bytes(), key.Public(), 0)
-			if err != nil || len(s.revs) != n-1 {
-				b.Fatal(len(s.revs), err)
+			if err != nil || s.revs.len() != n-1 {
+				b.Fatal(s.revs.len(), err)
 			}
 		}
 	})
@@ -224,7 +224,7 @@ func BenchmarkStateWrite(b *testing.B) {
 				b.Fatal(err)
 			}
 			live := make(chan *events.LiveSet)
-			go func() { live <- liveOf(s.revs, 0) }()
+			go func() { live <- liveOf(&s.revs, 0) }()
 			if y := indexOf(s.contents); y.live() != n-1 || (<-live).Len() != n-1 {
 				b.Fatal("not all is there")
 			}

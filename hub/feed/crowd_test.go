@@ -75,14 +75,14 @@ func newCrowd(tb testing.TB, plan crowdPlan) *crowd {
 	return c
 }
 
-// said is what a crowd says with a word.
-type said struct {
+// crowdSays is what a crowd says with a word.
+type crowdSays struct {
 	used            time.Duration // the time of the processors that its process has used
 	p50, p99, worst time.Duration // from when an event was due to when it was read
 }
 
 // await waits until the crowd says a word.
-func (c *crowd) await(word string) (s said) {
+func (c *crowd) await(word string) (s crowdSays) {
 	c.Helper()
 	if c.out.Scan() {
 		if _, err := fmt.Sscanf(c.out.Text(), word+" %d %d %d %d", &s.used, &s.p50, &s.p99, &s.worst); err == nil {
@@ -93,7 +93,7 @@ func (c *crowd) await(word string) (s said) {
 	return s
 }
 
-func (s said) say(word string) {
+func (s crowdSays) say(word string) {
 	fmt.Println(word, int64(s.used), int64(s.p50), int64(s.p99), int64(s.worst))
 }
 
@@ -144,7 +144,7 @@ func serveCrowd(text string) error {
 	if failed.Load() > 0 {
 		return errors.New("not all readers could connect")
 	}
-	said{used: cpuTime()}.say("connected")
+	crowdSays{used: cpuTime()}.say("connected")
 	for told := bufio.NewScanner(os.Stdin); told.Scan(); {
 		at, err := strconv.ParseInt(told.Text(), 10, 64)
 		if err != nil {
@@ -239,7 +239,7 @@ func (r *reading) done() {
 	if r.count.Add(1)%int64(r.Readers) != 0 {
 		return
 	}
-	s := said{used: cpuTime()}
+	s := crowdSays{used: cpuTime()}
 	if all := slices.Concat(r.late...); len(all) > 0 {
 		slices.Sort(all)
 		at := func(q float64) time.Duration {

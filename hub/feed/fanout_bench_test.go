@@ -208,7 +208,7 @@ type use struct {
 	cpu, kernel time.Duration
 	writes      int
 	crowd       *crowd
-	round       said // the last
+	round       crowdSays // the last
 }
 
 func begin(c *crowd) *use {

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/hub/log"
+	"github.com/revocast/revocast/internal/plain"
 )
 
 // fold takes one record into everything that is derived from the log: the
@@ -108,6 +110,13 @@ type auditOp struct {
 }
 
 func parseAudit(part []byte) ([]auditOp, error) {
+	if ops, ok := readAudit(part); ok {
+		return ops, nil
+	}
+	return decodeAudit(part)
+}
+
+func decodeAudit(part []byte) ([]auditOp, error) {
 	var raw struct {
 		V   int       `json:"v"`
 		Ops []auditOp `json:"ops"`
@@ -119,6 +128,79 @@ func parseAudit(part []byte) ([]auditOp, error) {
 		return nil, fmt.Errorf("audit part: version %d, want 1", raw.V)
 	}
 	return raw.Ops, nil
+}
+
+// readAudit is decodeAudit for parts as hubs write them; false if this one is
+// anything else.
+func readAudit(part []byte) ([]auditOp, bool) {
+	const shortest = 150 // of operations, about
+	ops := make([]auditOp, 0, min(events.MaxOps, len(part)/shortest+1))
+	v := int64(0)
+	r := plain.NewReader(part)
+	for name := range r.Fields {
+		switch string(name) {
+		case "v":
+			v = r.Number()
+		case "ops":
+			before := new(auditOp)
+			for i := range r.Elements {
+				ops = append(ops, auditOp{})
+				ops[i].read(r, before)
+				before = &ops[i]
+			}
+		default:
+			r.Skip()
+		}
+	}
+	return ops, r.Done() && v == 1
+}
+
+// read reads an operation. It shares the text that is the same as in the one
+// before.
+func (op *auditOp) read(r *plain.Reader, before *auditOp) {
+	for name := range r.Fields {
+		switch string(name) {
+		case "target":
+			for name := range r.Fields {
+				if string(name) == "iss" {
+					op.Target.Iss = r.TextLike(before.Target.Iss)
+				} else {
+					r.Skip()
+				}
+			}
+		case "reason":
+			op.Reason = events.Reason(r.TextLike(string(before.Reason)))
+		case "actor":
+			op.Actor = r.TextLike(before.Actor)
+		case "request":
+			op.Request = new(events.Request)
+			readRequest(r, op.Request)
+		default:
+			r.Skip()
+		}
+	}
+}
+
+func readRequest(r *plain.Reader, q *events.Request) {
+	var err error
+	for name := range r.Fields {
+		switch string(name) {
+		case "key":
+			err = errors.Join(err, q.Key.UnmarshalText(r.Text()))
+		case "body":
+			err = errors.Join(err, q.Body.UnmarshalText(r.Text()))
+		case "ops":
+			n := r.Number()
+			if q.Ops = int(n); int64(q.Ops) != n {
+				r.Odd()
+			}
+		default:
+			r.Skip()
+		}
+	}
+	if err != nil {
+		r.Odd()
+	}
 }
 
 // appendRecordFrame encodes a record as a server-sent event. The id comes

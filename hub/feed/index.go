@@ -21,13 +21,13 @@ import (
 // It is not safe for concurrent use; Feed.mu guards it.
 type index struct {
 	contents
-	byID  map[[16]byte]uint32
-	byKey map[events.Key]uint32 // the newest of a key; rev.older leads on
+	byID  finder // the dead, too
+	byKey finder // the newest of a key; rev.older leads on
 }
 
 // contents is what an index holds at one moment.
 type contents struct {
-	revs []rev // oldest first: places are strictly increasing
+	revs revs  // oldest first: places are strictly increasing
 	dead marks // which of revs were restored, renewed, or have expired
 	// issuers and actors may hold names that only the dead have, until the
 	// index is packed.
@@ -60,78 +60,71 @@ type rev struct {
 	reason    uint8 // place in events.Reasons
 }
 
-func newIndex() *index {
-	return &index{byID: make(map[[16]byte]uint32), byKey: make(map[events.Key]uint32)}
-}
+func newIndex() *index { return indexOf(contents{}) }
 
 // indexOf makes an index of revocations, oldest first and with different ids,
 // and takes them over.
 func indexOf(v contents) *index {
-	x := &index{contents: v}
+	x := &index{
+		contents: v,
+		byID:     newFinder(v.revs.len(), func(r *rev) *[16]byte { return &r.id }),
+		byKey:    newFinder(v.revs.len(), func(r *rev) *[16]byte { return (*[16]byte)(&r.key) }),
+	}
 	var both sync.WaitGroup
 	both.Go(func() {
-		x.byID = make(map[[16]byte]uint32, len(v.revs))
-		for i := range v.revs {
-			x.byID[v.revs[i].id] = uint32(i)
+		for i := range v.revs.from(0) {
+			x.byID.put(&v.revs, i)
 		}
 	})
-	x.byKey = make(map[events.Key]uint32, len(v.revs))
-	for i := range v.revs {
-		r := &v.revs[i]
-		r.older = x.byKey[r.key]
-		x.byKey[r.key] = uint32(i + 1)
+	for i, r := range v.revs.from(0) {
+		r.older = x.byKey.put(&v.revs, i)
 	}
 	both.Wait()
 	return x
 }
 
+var reasons = events.Reasons()
+
 // add takes a revoke in. An id that is there already is a renewal: its newer
 // record takes over.
 func (x *index) add(op events.Op, full *auditOp, at events.Time, p place) {
-	id := op.ID.Bytes()
-	x.remove(id)
 	x.append(rev{
-		place: p, id: id, key: op.Key, term: op.Term, effective: op.Effective, at: int64(at) / 1000,
+		place: p, id: op.ID.Bytes(), key: op.Key, term: op.Term, effective: op.Effective, at: int64(at) / 1000,
 		iss: x.issuers.number(full.Target.Iss), actor: x.actors.number(full.Actor), kind: op.Kind,
-		reason: uint8(slices.Index(events.Reasons(), full.Reason)),
+		reason: uint8(slices.Index(reasons, full.Reason)),
 	})
 }
 
 func (x *index) append(r rev) {
-	r.older = x.byKey[r.key]
-	x.revs = append(x.revs, r)
-	n := uint32(len(x.revs))
-	x.byID[r.id] = n - 1
-	x.byKey[r.key] = n
+	i := x.revs.add(r)
+	x.revs.at(i).older = x.byKey.put(&x.revs, i)
+	if renewed := x.byID.put(&x.revs, i); renewed != 0 {
+		x.dead.set(renewed - 1)
+	}
 }
 
 // remove takes a revocation away.
 func (x *index) remove(id [16]byte) {
-	if i, ok := x.byID[id]; ok {
-		x.kill(i)
-	}
-}
-
-func (x *index) kill(i uint32) {
-	if x.dead.set(i) {
-		delete(x.byID, x.revs[i].id)
+	if n := x.byID.find(&x.revs, &id); n != 0 {
+		x.dead.set(n - 1)
 	}
 }
 
 // get returns a live revocation by its id.
 func (x *index) get(id events.ID, now int64) (rev, bool) {
-	i, ok := x.byID[id.Bytes()]
-	if !ok || !x.revs[i].term.Live(now) {
+	b := id.Bytes()
+	n := x.byID.find(&x.revs, &b)
+	if n == 0 || x.dead.has(n-1) || !x.revs.at(n-1).term.Live(now) {
 		return rev{}, false
 	}
-	return x.revs[i], true
+	return *x.revs.at(n - 1), true
 }
 
 // of yields the live revocations of a key, newest first.
 func (x *index) of(key events.Key, now int64) iter.Seq[rev] {
 	return func(yield func(rev) bool) {
-		for n := x.byKey[key]; n != 0; n = x.revs[n-1].older {
-			if r := x.revs[n-1]; !x.dead.has(n-1) && r.term.Live(now) && !yield(r) {
+		for n := x.byKey.find(&x.revs, (*[16]byte)(&key)); n != 0; n = x.revs.at(n - 1).older {
+			if r := *x.revs.at(n - 1); !x.dead.has(n-1) && r.term.Live(now) && !yield(r) {
 				return
 			}
 		}
@@ -158,13 +151,13 @@ func (x *index) left(key events.Key, id events.ID, now int64) *events.Term {
 // newestBefore yields live revocations from just before a place on, newest
 // first; the zero place means from the newest.
 func (x *index) newestBefore(p place, now int64) iter.Seq[rev] {
-	end := len(x.revs)
+	end := x.revs.len()
 	if p != (place{}) {
-		end = sort.Search(end, func(i int) bool { return !x.revs[i].before(p) })
+		end = sort.Search(end, func(i int) bool { return !x.revs.at(uint32(i)).before(p) })
 	}
 	return func(yield func(rev) bool) {
 		for i := end - 1; i >= 0; i-- {
-			if r := x.revs[i]; !x.dead.has(uint32(i)) && r.term.Live(now) && !yield(r) {
+			if r := *x.revs.at(uint32(i)); !x.dead.has(uint32(i)) && r.term.Live(now) && !yield(r) {
 				return
 			}
 		}
@@ -175,17 +168,17 @@ func (x *index) newestBefore(p place, now int64) iter.Seq[rev] {
 // and returns where to go on.
 func (x *index) sweep(now int64, from, n int) (next int) {
 	x.forgotten = max(x.forgotten, now)
-	next = min(from+n, len(x.revs))
+	next = min(from+n, x.revs.len())
 	for i := from; i < next; i++ {
-		if !x.revs[i].term.Live(now) {
-			x.kill(uint32(i))
+		if !x.revs.at(uint32(i)).term.Live(now) {
+			x.dead.set(uint32(i))
 		}
 	}
 	return next
 }
 
 // sparse reports whether more than half of the arrays is dead.
-func (x *index) sparse() bool { return x.dead.n > len(x.revs)/2 }
+func (x *index) sparse() bool { return x.dead.n > x.revs.len()/2 }
 
 // frozen returns the contents as they are now, and as they stay: what they
 // share with the index never changes. It costs a copy of a bit for each
@@ -198,17 +191,17 @@ func (x *index) frozen() contents {
 }
 
 // live is how many revocations are neither restored nor swept.
-func (v *contents) live() int { return len(v.revs) - v.dead.n }
+func (v *contents) live() int { return v.revs.len() - v.dead.n }
 
 // packed makes an index of what is alive. It takes as long as it takes to make
 // one anew, and needs nothing but the contents.
 func (v *contents) packed() *index {
-	p := contents{revs: make([]rev, 0, v.live()), forgotten: v.forgotten}
+	p := contents{forgotten: v.forgotten}
 	issuers, actors := renumber(v.issuers, &p.issuers), renumber(v.actors, &p.actors)
-	for i, r := range v.revs {
-		if !v.dead.has(uint32(i)) {
+	for i, old := range v.revs.from(0) {
+		if r := *old; !v.dead.has(i) {
 			r.iss, r.actor = issuers(r.iss), actors(r.actor)
-			p.revs = append(p.revs, r)
+			p.revs.add(r)
 		}
 	}
 	return indexOf(p)
@@ -219,17 +212,16 @@ func (v *contents) packed() *index {
 func (x *index) follow(old *index, v contents) {
 	x.forgotten = old.forgotten
 	issuers, actors := renumber(old.issuers, &x.issuers), renumber(old.actors, &x.actors)
-	for i, r := range old.revs[len(v.revs):] {
-		if !old.dead.has(uint32(len(v.revs) + i)) {
+	for i, newer := range old.revs.from(v.revs.len()) {
+		if r := *newer; !old.dead.has(i) {
 			r.iss, r.actor = issuers(r.iss), actors(r.actor)
-			x.remove(r.id) // it was renewed
 			x.append(r)
 		}
 	}
 	old.dead.since(v.dead, func(i uint32) {
-		r := &old.revs[i]
-		if n, ok := x.byID[r.id]; ok && x.revs[n].place == r.place {
-			x.kill(n)
+		r := old.revs.at(i)
+		if n := x.byID.find(&x.revs, &r.id); n != 0 && x.revs.at(n-1).place == r.place {
+			x.dead.set(n - 1)
 		}
 	})
 }

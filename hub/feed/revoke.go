@@ -1,11 +1,13 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -74,27 +76,16 @@ func (f *Feed) Revoke(ctx context.Context, by Caller, orders []Order, ask bool) 
 	if len(orders) == 0 || len(orders) > events.MaxOps {
 		return Result{}, &events.FieldError{Field: "revocations", Problem: fmt.Sprintf("want 1 to %d, got %d", events.MaxOps, len(orders))}
 	}
-	now := f.cfg.Now()
-	ops := make([]events.AuditOp, len(orders))
-	for i, o := range orders {
-		op, err := f.accept(o, now)
-		if err != nil {
-			return Result{}, orderError(err, i, len(orders))
-		}
-		op.Actor, op.Source = by.Actor, by.Source
-		ops[i] = op
-	}
 	var p log.Proposal
+	var request *events.Request
 	if by.IdempotencyKey != "" {
-		ops[0].Request = by.request(len(ops))
-		p.Key = ops[0].Request.Key
-		p.Settle = f.replay(ops[0].Request, &p)
+		request = by.request(len(orders))
+		p.Key = request.Key
+		p.Settle = f.replay(request, &p)
 	}
-	for _, op := range ops {
-		wire := events.Op{Verb: events.Revoke, Kind: op.Target.Kind, Key: f.salt.Key(op.Target), Term: op.Term(f.salt), ID: op.ID, Effective: int64(op.EffectiveAt)}
-		if err := p.Draft.Add(wire, op); err != nil {
-			return Result{}, err
-		}
+	made, err := f.draft(&p.Draft, by, request, orders)
+	if err != nil {
+		return Result{}, err
 	}
 	if ask {
 		p.Draft.AskReport()
@@ -104,16 +95,49 @@ func (f *Feed) Revoke(ctx context.Context, by Caller, orders []Order, ask bool) 
 		return Result{}, err
 	}
 	if r.Replayed {
-		if ops, err = f.replayed(ctx, ops[0].Request); err != nil {
+		if made, err = f.replayed(ctx, request); err != nil {
 			return Result{}, err
 		}
 	}
-	res := Result{Position: events.Position{Epoch: f.log.Epoch(), Seq: r.Seq}, Replayed: r.Replayed}
-	for _, op := range ops {
-		res.Revocations = append(res.Revocations, accepted(op, r.At))
+	for i := range made {
+		made[i].EffectiveAt = max(made[i].EffectiveAt, r.At)
 	}
-	return res, nil
+	return Result{made, events.Position{Epoch: f.log.Epoch(), Seq: r.Seq}, r.Replayed}, nil
 }
+
+// draft writes all of the orders into a draft, or returns what is wrong with
+// one of them.
+func (f *Feed) draft(d *events.Draft, by Caller, request *events.Request, orders []Order) ([]Accepted, error) {
+	now := f.cfg.Now()
+	random := make([]byte, idEntropy*len(orders))
+	rand.Read(random) // never fails; once, for to ask costs more than what is given
+	chance := bytes.NewReader(random)
+	made := make([]Accepted, len(orders))
+	for i := range orders {
+		op, err := f.accept(&orders[i], now, chance)
+		if err != nil {
+			return nil, orderError(err, i, len(orders))
+		}
+		op.Actor, op.Source = by.Actor, by.Source
+		if i == 0 {
+			op.Request = request
+		}
+		err = d.Add(events.Op{
+			Verb: events.Revoke, Kind: op.Target.Kind, Key: f.salt.Key(op.Target), Term: op.Term(f.salt), ID: op.ID, Effective: int64(op.EffectiveAt),
+		}, op)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			d.Expect(len(orders) - 1)
+		}
+		made[i] = accepted(&op)
+	}
+	return made, nil
+}
+
+// idEntropy is how many random bytes an id takes.
+const idEntropy = 10
 
 // append appends and waits for the fold, so that who is told of a revocation
 // also finds it.
@@ -124,6 +148,9 @@ func (f *Feed) append(ctx context.Context, p log.Proposal) (log.Receipt, error) 
 	}
 	// The log has it. That the fold is microseconds behind, or stuck, makes
 	// the acknowledgement no less true.
+	if at, _ := f.log.Followed(); at >= r.Seq {
+		return r, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_ = f.log.WaitFollowed(ctx, r.Seq)
@@ -146,7 +173,7 @@ func orderError(err error, i, n int) error {
 }
 
 // accept checks an order and works out how long it has to be remembered.
-func (f *Feed) accept(o Order, now time.Time) (events.AuditOp, error) {
+func (f *Feed) accept(o *Order, now time.Time, random io.Reader) (events.AuditOp, error) {
 	if err := o.validate(); err != nil {
 		return events.AuditOp{}, err
 	}
@@ -176,7 +203,7 @@ func (f *Feed) accept(o Order, now time.Time) (events.AuditOp, error) {
 	if err := f.schedule(&op, o.EffectiveAt, now); err != nil {
 		return op, err
 	}
-	id, err := events.NewID(now, rand.Reader)
+	id, err := events.NewID(now, random)
 	op.ID = id
 	return op, err
 }
@@ -229,7 +256,7 @@ func (f *Feed) schedule(op *events.AuditOp, at events.Time, now time.Time) error
 // people who are to sign in again, not for calendars.
 const maxMargin = 24 * time.Hour
 
-func (o Order) validate() error {
+func (o *Order) validate() error {
 	if err := o.Target.Validate(); err != nil {
 		if fe, ok := err.(*events.FieldError); ok {
 			return fe.Within("target")
@@ -253,7 +280,7 @@ func (o Order) validate() error {
 }
 
 // validateCondition checks that there is at most one, and that the kind has it.
-func (o Order) validateCondition() error {
+func (o *Order) validateCondition() error {
 	kind, given := o.Target.Kind, 0
 	for _, c := range []struct {
 		field string
@@ -281,8 +308,10 @@ func (o Order) validateCondition() error {
 	return nil
 }
 
-func accepted(op events.AuditOp, at events.Time) Accepted {
-	a := Accepted{ID: op.ID, EffectiveAt: max(at, op.EffectiveAt), RetainUntil: op.RetainUntil}
+// accepted lacks the time at which the record was appended, which is when what
+// is not scheduled takes effect.
+func accepted(op *events.AuditOp) Accepted {
+	a := Accepted{ID: op.ID, EffectiveAt: op.EffectiveAt, RetainUntil: op.RetainUntil}
 	if op.Cutoff != 0 {
 		a.ReissueAfter = (op.Cutoff/1000 + 1) * 1000
 	}
@@ -316,7 +345,7 @@ func (f *Feed) replay(q *events.Request, p *log.Proposal) func() (events.Draft, 
 }
 
 // replayed reads back what a request did.
-func (f *Feed) replayed(ctx context.Context, q *events.Request) ([]events.AuditOp, error) {
+func (f *Feed) replayed(ctx context.Context, q *events.Request) ([]Accepted, error) {
 	f.mu.Lock()
 	done, ok := f.requests.find(q.Key)
 	f.mu.Unlock()
@@ -331,7 +360,11 @@ func (f *Feed) replayed(ctx context.Context, q *events.Request) ([]events.AuditO
 	if end > len(ops) {
 		return nil, fmt.Errorf("record %d has no %d operations", done.seq, end)
 	}
-	return ops[done.op:end], nil
+	made := make([]Accepted, done.ops)
+	for i := range made {
+		made[i] = accepted(&ops[int(done.op)+i])
+	}
+	return made, nil
 }
 
 // readOps reads a record's operations in full from the log.

@@ -68,7 +68,7 @@ func (s *sessions) join(id, name string, applied uint64) error {
 	if p == nil || p.listener != nil {
 		return nil
 	}
-	l := &listener{name: name, actor: overNATS, remote: overNATS, since: events.At(s.feed.cfg.Now()), applied: applied}
+	l := &listener{teller: teller{overNATS, name}, remote: overNATS, since: events.At(s.feed.cfg.Now()), begun: applied}
 	if err := s.feed.audience.join(l); err != nil {
 		return err
 	}

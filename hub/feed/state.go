@@ -135,7 +135,7 @@ func (f *Feed) take(s state, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	live := make(chan *events.LiveSet)
-	go func() { live <- liveOf(s.revs, now.UnixMilli()) }()
+	go func() { live <- liveOf(&s.revs, now.UnixMilli()) }()
 	f.index = indexOf(s.contents)
 	f.requests = requestsOf(s.requests)
 	f.requests.sweep(now.Add(-f.log.Retention()))
@@ -165,17 +165,16 @@ func (f *Feed) beforeState(ctx context.Context) (uint64, events.Chain, error) {
 
 // liveOf is the live set that revocations make, at a unix millisecond. It reads
 // nothing of them that indexOf writes.
-func liveOf(revs []rev, now int64) *events.LiveSet {
+func liveOf(list *revs, now int64) *events.LiveSet {
 	live := events.NewLiveSet()
 	kinds := make(map[events.Kind]int)
-	for i := range revs {
-		kinds[revs[i].kind]++
+	for _, r := range list.from(0) {
+		kinds[r.kind]++
 	}
 	for k, n := range kinds {
 		live.Reserve(k, n)
 	}
-	for i := range revs {
-		r := &revs[i]
+	for _, r := range list.from(0) {
 		if r.effective == 0 {
 			live.Join(r.kind, r.key, r.term)
 			continue

@@ -409,7 +409,7 @@ func FuzzReadState(f *testing.F) {
 	if _, err := s.write(&buf, key); err != nil {
 		f.Fatal(err)
 	}
-	if s, err := readState(buf.Bytes(), key.Public(), 0); err != nil || len(s.revs) != 2 || len(s.requests) != 1 {
+	if s, err := readState(buf.Bytes(), key.Public(), 0); err != nil || s.revs.len() != 2 || len(s.requests) != 1 {
 		f.Fatalf("%+v, %v", s, err)
 	}
 	f.Add(buf.Bytes()[:buf.Len()-64])
@@ -420,10 +420,10 @@ func FuzzReadState(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(s.revs) > s.Revocations || len(s.requests) != s.Requests {
-			t.Errorf("%d revocations and %d requests from a file of %d and %d", len(s.revs), len(s.requests), s.Revocations, s.Requests)
+		if s.revs.len() > s.Revocations || len(s.requests) != s.Requests {
+			t.Errorf("%d revocations and %d requests from a file of %d and %d", s.revs.len(), len(s.requests), s.Revocations, s.Requests)
 		}
-		liveOf(s.revs, 0)
+		liveOf(&s.revs, 0)
 		indexOf(s.contents)
 	})
 }

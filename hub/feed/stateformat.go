@@ -58,11 +58,11 @@ func (s *state) write(w io.Writer, key events.SigningKey) (int64, error) {
 			bw.WriteString(name)
 		}
 	}
-	for i := range s.revs {
-		if s.dead.has(uint32(i)) {
+	for i, r := range s.revs.from(0) {
+		if s.dead.has(i) {
 			continue
 		}
-		if _, err := bw.Write(s.revs[i].appendTo(bw.AvailableBuffer())); err != nil {
+		if _, err := bw.Write(r.appendTo(bw.AvailableBuffer())); err != nil {
 			return 0, fmt.Errorf("write state: %w", err)
 		}
 	}
@@ -139,18 +139,17 @@ func readState(file []byte, key events.PublicKey, expired int64) (s state, err e
 	}
 	s.forgotten = s.Forgotten
 	s.issuers, s.actors = r.names(s.Issuers), r.names(s.Actors)
-	// A count that is wrong can ask for no more memory than the file has.
-	s.revs = make([]rev, 0, max(0, min(s.Revocations, len(r.rest)/revSize)))
 	for range s.Revocations {
 		v := r.rev()
 		if r.short || !v.kind.Valid() || int(v.iss) >= s.Issuers || int(v.actor) >= s.Actors {
-			return s, fmt.Errorf("revocation %d makes no sense", len(s.revs))
+			return s, fmt.Errorf("revocation %d makes no sense", s.revs.len())
 		}
 		if v.term.Live(expired) {
-			s.revs = append(s.revs, v)
+			s.revs.add(v)
 		}
 	}
 	s.forgotten = max(s.forgotten, expired)
+	// A count that is wrong can ask for no more memory than the file has.
 	s.requests = make([]request, 0, max(0, min(s.Requests, len(r.rest)/requestSize)))
 	for range s.Requests {
 		q := r.request()

@@ -47,9 +47,9 @@ func (f *Feed) ServeStream(w http.ResponseWriter, r *http.Request, actor string,
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	l := &listener{name: name, actor: actor, remote: r.RemoteAddr, since: events.At(f.cfg.Now()), applied: at.Seq}
+	l := &listener{teller: teller{actor, name}, remote: r.RemoteAddr, since: events.At(f.cfg.Now()), begun: at.Seq}
 	if hello.Mode != events.ModeDelta {
-		l.applied = 0
+		l.begun = 0
 	}
 	if err := f.audience.join(l); err != nil {
 		return err

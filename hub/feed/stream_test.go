@@ -529,7 +529,7 @@ func TestSentAwayAndGone(t *testing.T) {
 	conn, err := l.Accept()
 	w.must(err)
 
-	joined := &listener{name: "reader"}
+	joined := &listener{teller: teller{name: "reader"}}
 	w.must(w.feed.audience.join(joined))
 	hand := newWriter(w.feed) // which nobody runs
 	hand.begin()

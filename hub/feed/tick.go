@@ -98,7 +98,7 @@ func (f *Feed) sweepIndex(now time.Time) {
 	for at, done := 0, false; !done; {
 		f.mu.Lock()
 		at = f.index.sweep(expired, at, sweepAtOnce)
-		done = at == len(f.index.revs)
+		done = at == f.index.revs.len()
 		f.mu.Unlock()
 	}
 	f.mu.Lock()

@@ -33,8 +33,7 @@ func BenchmarkDurableIngest(b *testing.B) {
 			b.Fatal(err)
 		}
 		draft := draftOf(b, "peer")
-		record := draft.Record(events.At(time.Now()))
-		payload := record.Encode()
+		payload := draft.Message(events.At(time.Now()))
 		plain = inParallel(b, 1, func(ctx context.Context) error {
 			_, err := js.Publish(ctx, "plain", payload)
 			return err

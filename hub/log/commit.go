@@ -166,7 +166,7 @@ func (c *committer) ready(ws []*waiting) (bool, error) {
 // write appends a record after the head, and tells everyone in the group.
 func (c *committer) write(group []*waiting, draft events.Draft) {
 	at := max(events.At(c.cfg.Now()), c.head.at)
-	msg, chain := encode(logSubject(c.cfg.Feed), draft.Record(at), c.head.chain)
+	msg, chain := encode(logSubject(c.cfg.Feed), draft.Message(at), c.head.chain)
 	msg.Header[jetstream.ExpectedStreamHeader] = []string{streamName(c.cfg.Feed)}
 	msg.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(c.head.seq, 10)}
 

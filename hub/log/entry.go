@@ -54,12 +54,14 @@ func decode(seq uint64, at time.Time, header nats.Header, data []byte) (e Entry,
 	return e, before, nil
 }
 
-// encode makes the message for a record, and returns the chain after it.
-func encode(subject string, rec events.Record, before events.Chain) (*nats.Msg, events.Chain) {
+// encode makes the message for a record, which is what Draft.Message returns,
+// and returns the chain after it.
+func encode(subject string, record []byte, before events.Chain) (*nats.Msg, events.Chain) {
+	rec, _ := events.DecodeRecord(record) // no error: a draft's is one
 	after := before.Next(events.HashPart(rec.Feed), events.HashPart(rec.Audit))
 	return &nats.Msg{
 		Subject: subject,
 		Header:  nats.Header{headerBefore: {before.String()}, headerAfter: {after.String()}},
-		Data:    rec.Encode(),
+		Data:    record,
 	}, after
 }

@@ -51,8 +51,7 @@ func TestAlteredRecordsEndTheLog(t *testing.T) {
 		"chain after": func(m *nats.Msg) { m.Header.Set(headerAfter, other.String()) },
 		// Whole in itself, but of another history.
 		"chain before": func(m *nats.Msg) {
-			rec, _ := events.DecodeRecord(m.Data)
-			forged, _ := encode(m.Subject, rec, other)
+			forged, _ := encode(m.Subject, m.Data, other)
 			*m = *forged
 		},
 	}
@@ -82,7 +81,7 @@ func TestFirstRecordFollowsNothing(t *testing.T) {
 	w := newWorld(t)
 	l := w.open()
 	r := w.follow(l)
-	msg, _ := encode(logSubject("default"), new(draftOf(t, "evil")).Record(1), events.Chain{1})
+	msg, _ := encode(logSubject("default"), new(draftOf(t, "evil")).Message(1), events.Chain{1})
 	if _, err := w.js().PublishMsg(w.ctx(), msg); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +183,7 @@ func TestGapEndsTheLog(t *testing.T) {
 	var chain events.Chain
 	for range 3 {
 		var msg *nats.Msg
-		msg, chain = encode(right.Subjects[0], new(draftOf(t, "x")).Record(1), chain)
+		msg, chain = encode(right.Subjects[0], new(draftOf(t, "x")).Message(1), chain)
 		if _, err := js.PublishMsg(w.ctx(), msg); err != nil {
 			t.Fatal(err)
 		}

@@ -351,7 +351,7 @@ func (w *world) tryIntrude(l *Log, draft events.Draft, spoil func(*nats.Msg)) er
 	if err != nil {
 		return err
 	}
-	msg, _ := encode(logSubject(l.Feed()), draft.Record(max(h.at, events.At(time.Now()))), h.chain)
+	msg, _ := encode(logSubject(l.Feed()), draft.Message(max(h.at, events.At(time.Now()))), h.chain)
 	if spoil != nil {
 		spoil(msg)
 	}

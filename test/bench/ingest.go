@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,9 +30,10 @@ func ingest(s *suite) (err error) {
 	s.report.section("Ingest", `
 Revocations that are acknowledged after they are synced to disk, over HTTP with
 keep-alive; each connection waits for its answer before it sends the next. The
-peer publishes messages of 200 bytes to a JetStream stream with the same settings
-(embedded, every write synced), without HTTP, and waits for the server's answer.
-*Batch* is how many revocations shared one record of the log, and so one sync:
+senders share the hub's processors, and little else: their requests are made
+beforehand. The peer publishes messages of 200 bytes to a JetStream stream with
+the same settings (embedded, every write synced), without HTTP, and waits for the
+server's answer. *Batch* is how many revocations shared one record of the log, and so one sync:
 the group commit.`)
 	hubDir, err := newDir(s.dir, "hub")
 	if err != nil {
@@ -51,17 +51,9 @@ the group commit.`)
 	defer plain.close()
 
 	exp := time.Now().Add(time.Hour)
-	var names atomic.Int64
-	single := func(ctx context.Context) (uint64, error) {
-		return h.revoke(ctx, exp, "s"+strconv.FormatInt(names.Add(1), 10))
-	}
-	bulk := func(ctx context.Context) (uint64, error) {
-		jtis := make([]string, most)
-		for i := range jtis {
-			jtis[i] = "b" + strconv.FormatInt(names.Add(1), 10)
-		}
-		return h.revoke(ctx, exp, jtis...)
-	}
+	single, bulk := h.newSenders(1, exp), h.newSenders(most, exp)
+	defer single.close()
+	defer bulk.close()
 	type row struct {
 		name    string
 		callers int
@@ -72,10 +64,10 @@ the group commit.`)
 	var rows []*row
 	for _, n := range s.scale.Connections {
 		rows = append(rows,
-			&row{name: "Revocast, one for each request", callers: n, ops: 1, call: single},
+			&row{name: "Revocast, one for each request", callers: n, ops: 1, call: single.send},
 			&row{name: "JetStream, publish and wait", callers: n, ops: 1, call: plain.publish})
 	}
-	rows = append(rows, &row{name: "Revocast, 1,000 for each request", callers: 8, ops: most, call: bulk})
+	rows = append(rows, &row{name: "Revocast, 1,000 for each request", callers: 8, ops: most, call: bulk.send})
 	for range s.scale.few() {
 		for _, r := range rows {
 			s.step(fmt.Sprint(r.name, ", ", r.callers))
@@ -103,7 +95,7 @@ the group commit.`)
 	}
 	s.report.say("Of 100 records that single requests made, how many had a batch of so many revocations:")
 	s.report.table(append([]string{""}, classNames()...), sizes...)
-	return arrivals(s, single)
+	return arrivals(s, single.send)
 }
 
 // apply runs one round of a load.
