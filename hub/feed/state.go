@@ -149,7 +149,13 @@ func (f *Feed) take(s state, now time.Time) {
 // there; zero for the first. It is before the state's own: a subscriber that
 // comes back a little behind gets the records, not a snapshot.
 func (f *Feed) beforeState(ctx context.Context) (uint64, events.Chain, error) {
-	tail := uint64(f.cfg.StateTail)
+	size, err := f.log.RecordSize(ctx)
+	if err != nil {
+		return 0, events.Chain{}, fmt.Errorf("size of records: %w", err)
+	}
+	// Records of a thousand operations are read no further back than there is
+	// room for their frames.
+	tail := min(uint64(f.cfg.StateTail), uint64(f.cfg.KeepFrames)/max(1, size))
 	if f.seq <= tail {
 		return 0, events.Chain{}, nil
 	}

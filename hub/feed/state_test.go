@@ -457,3 +457,29 @@ func TestStartWithStateHasTheTail(t *testing.T) {
 		t.Errorf("%d revocations, %d targets; the tail was folded twice", f.index.live(), f.live.Len())
 	}
 }
+
+// Records of many operations are not read again by the thousand, for which
+// there would be no room anyway.
+func TestStartWithStateReadsNoMoreThanItKeeps(t *testing.T) {
+	const records = 20
+	w, file := newStateWorld(t, func(_ *world, c *Config, _ *log.Config) { c.KeepFrames = 5 << 10 })
+	for i := range records {
+		w.revoke(events.KindSubject, fmt.Sprint("user", i))
+	}
+	size, err := w.log.RecordSize(t.Context())
+	w.must(err)
+	room := uint64(5<<10) / size
+	if room < 2 || room > records-5 {
+		t.Fatalf("%d bytes a record: this shows nothing", size)
+	}
+	w.store(file, w.cfg.Keys, nil)
+	f, used := w.another(file)
+	if !used {
+		t.Fatal("the state file is not used")
+	}
+	seq, _, err := f.beforeState(t.Context())
+	w.must(err)
+	if want := f.Position().Seq - room; seq != want {
+		t.Errorf("it is read from %d, want %d", seq, want)
+	}
+}

@@ -228,6 +228,13 @@ func (l *Log) Head(ctx context.Context) (uint64, error) {
 	return state.LastSeq, err
 }
 
+// RecordSize asks the server how many bytes a record takes on average, with
+// what is stored beside it; 0 if none is held.
+func (l *Log) RecordSize(ctx context.Context) (uint64, error) {
+	state, err := l.look(ctx)
+	return state.Bytes / max(1, state.Msgs), err
+}
+
 func firstSeq(state jetstream.StreamState) uint64 {
 	if state.Msgs == 0 {
 		return state.LastSeq + 1

@@ -69,7 +69,7 @@ func restarts(s *suite, all ...hubData) error {
 	for _, start := range starts {
 		rows = append(rows, start.row(s, "restart"))
 	}
-	s.report.say("### A hub's restart\n\nAfter an orderly end, until all revocations are in force again and the hub is ready. They came in records of 1,000, which is what makes a start from the file read much here: it reads the last 4,096 records all the same, for subscribers that come back, and the log has no more than these.")
+	s.report.say("### A hub's restart\n\nAfter an orderly end, until all revocations are in force again and the hub is ready.")
 	s.report.table([]string{"", "ms"}, rows...)
 	return nil
 }
