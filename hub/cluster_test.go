@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"go.uber.org/goleak"
 
 	"github.com/revocast/revocast/hub"
 	"github.com/revocast/revocast/hub/api"
@@ -33,7 +32,7 @@ func TestMain(m *testing.M) {
 	if cluster.Cluster != nil {
 		cluster.Shutdown()
 	}
-	if err := goleak.Find(); err != nil && code == 0 {
+	if err := natstest.Leaks(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

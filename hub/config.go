@@ -26,8 +26,12 @@ type Config struct {
 	// share it. Otherwise the log is in DataDir, and this hub's alone. Its Name
 	// and Logger are filled in.
 	NATS log.NATS
-	// Replicas is how many of the servers have to have a copy of the log: 3.
-	// Only with NATS.
+	// NATSHome is the JetStream domain that has the log, if the servers of NATS
+	// are leaf nodes of it in another region, with a domain of their own. The
+	// hub then reads a mirror there; see log.Config.Home.
+	NATSHome string
+	// Replicas is how many of the servers have to have a copy of the log, or of
+	// the mirror: 3. Only with NATS.
 	Replicas int
 	// Retention is how long the log holds a record: 90 days. It has to be
 	// longer than tokens live.
@@ -116,6 +120,11 @@ func (c Config) withDefaults() (Config, error) {
 		if err := c.NATS.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("NATS: %w", err))
 		}
+	} else if c.NATSHome != "" {
+		errs = append(errs, errors.New("the domain of the log is set, but no NATS servers"))
+	}
+	if err := log.CheckDomain(c.NATSHome); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Replicas < 1 || c.Replicas > 5 {
 		errs = append(errs, fmt.Errorf("the log's replicas are %d, want 1 to 5", c.Replicas))

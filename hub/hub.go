@@ -129,8 +129,8 @@ func (h *Hub) open(ctx context.Context) error {
 	return nil
 }
 
-// openLog opens the log where it is: with the servers of a cluster, or in the
-// data directory. Either way the directory is this process's alone from then
+// openLog opens the log where it is: with the servers of a cluster, here or in
+// another region, or in the data directory. Either way the directory is this process's alone from then
 // on.
 func (h *Hub) openLog(ctx context.Context, dir dataDir, name string) (*log.Log, *nats.Conn, error) {
 	cfg := h.cfg
@@ -147,7 +147,7 @@ func (h *Hub) openLog(ctx context.Context, dir dataDir, name string) (*log.Log, 
 		if nc, err = cfg.NATS.Connect(ctx); err != nil {
 			return nil, nil, err
 		}
-		lc.Replicas, lc.Wait = cfg.Replicas, true
+		lc.Replicas, lc.Home, lc.Wait = cfg.Replicas, cfg.NATSHome, true
 	} else {
 		h.srv, err = log.StartServer(log.ServerConfig{
 			Dir: dir.path(logDir), MaxStore: cfg.MaxStore, Logger: cfg.Logger, DangerouslySkipSync: cfg.DangerouslySkipSync,

@@ -21,6 +21,9 @@ import (
 	"github.com/revocast/revocast/subscriber"
 )
 
+// logStream is the log, as NATS knows it.
+const logStream = "REVOCAST_default"
+
 // clusterWorld is hubs in this process, on NATS servers, and subscribers that
 // know all hubs.
 type clusterWorld struct {

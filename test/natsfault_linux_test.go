@@ -29,9 +29,6 @@ import (
 // natsServer is the program of nats-server, built once.
 var natsServer = sync.OnceValues(func() (string, error) { return natstest.Build(bin) })
 
-// logStream is the log, as NATS knows it.
-const logStream = "REVOCAST_default"
-
 // natsWorld is three NATS servers as processes, two hubs on them, two
 // subscribers that know both hubs, and a trial of all that: its producers send
 // to both hubs, as through a load balancer.

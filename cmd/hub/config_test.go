@@ -122,6 +122,8 @@ func TestWhatHubsShareIsChecked(t *testing.T) {
 		"nats: nats://a,nats://me:SECRET@b\n":                                      "server number 2 has a user or password",
 		"nats: http://a\n":                                                         "want nats://host:port",
 		"nats-creds: f\n":                                                          "without --nats",
+		"nats-home: home\n":                                                        "without --nats",
+		"nats: nats://a\nnats-home: a.b\n":                                         "--nats-home: domain \"a.b\"",
 		"nats: nats://a\nnats-creds: none.creds\n":                                 "none.creds: no such file",
 		"nats: nats://a\nnats-replicas: 7\n":                                       "--nats-replicas 7: want 1 to 5",
 		"nats: nats://a\nnats-tls-ca: none.pem\n":                                  "none.pem: no such file",
@@ -142,6 +144,7 @@ func TestWhatHubsShareIsChecked(t *testing.T) {
 	write(t, w.dir+"/hub.yaml", `
 name: hub-1
 nats: nats://127.0.0.1:1,tls://127.0.0.1:2
+nats-home: home
 nats-replicas: 1
 signing-key: own.key
 keys:
@@ -150,7 +153,7 @@ hub_keys:
   - {kty: OKP, crv: Ed25519, kid: kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}
 `)
 	out := w.do("config", "check", "--config", "hub.yaml")
-	mustShow(t, out, "name: hub-1", "nats: nats://127.0.0.1:1,tls://127.0.0.1:2", "nats-replicas: 1", "# API key: orders, which may subscribe",
+	mustShow(t, out, "name: hub-1", "nats: nats://127.0.0.1:1,tls://127.0.0.1:2", "nats-home: home", "nats-replicas: 1", "# API key: orders, which may subscribe",
 		"# key of another hub: kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "# key that signs: ", "printed by the first hub that starts")
 }
 

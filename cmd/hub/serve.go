@@ -34,7 +34,8 @@ type hubFlags struct {
 	NATSCA    string `setting:"file" name:"nats-tls-ca" placeholder:"FILE" help:"Authorities that may have signed its certificates, PEM."`
 	NATSCert  string `setting:"file" name:"nats-tls-cert" placeholder:"FILE" help:"The hub's own certificate for it, PEM."`
 	NATSKey   string `setting:"file" name:"nats-tls-key" placeholder:"FILE" help:"Its private key, PEM."`
-	Replicas  int    `setting:"file" name:"nats-replicas" default:"3" help:"How many of its servers have a copy of the log."`
+	NATSHome  string `setting:"file" name:"nats-home" placeholder:"DOMAIN" help:"The JetStream domain that has the log, if these servers are leaf nodes of it in another region. The hub then reads a mirror in theirs."`
+	Replicas  int    `setting:"file" name:"nats-replicas" default:"3" help:"How many of these servers have a copy of the log, or of the mirror."`
 
 	SigningKey string `setting:"file" name:"signing-key" placeholder:"FILE" help:"The key that signs ticks, if hubs share one. Default: one of this hub's own, kept in the directory."`
 
@@ -58,6 +59,7 @@ Examples:
     hub serve --data /var/lib/revocast --listen :8443 --tls-cert tls.crt --tls-key tls.key
     hub serve --config hub.yaml --log-format json
     hub serve --nats nats://n1,nats://n2,nats://n3 --nats-creds hub.creds
+    hub serve --nats nats://edge1,nats://edge2,nats://edge3 --nats-home home
 
 A file:
 
@@ -145,15 +147,18 @@ func (f hubFlags) hubConfig(where *settings) (hub.Config, *tls.Config, error) {
 // keys that they share or know of each other.
 func (f hubFlags) clusterConfig(cfg *hub.Config, file *configFile) error {
 	var errs []error
-	cfg.Name, cfg.Replicas = f.Name, f.Replicas
+	cfg.Name, cfg.NATSHome, cfg.Replicas = f.Name, f.NATSHome, f.Replicas
 	cfg.NATS = hublog.NATS{Creds: f.NATSCreds, NKey: f.NATSNKey, CA: f.NATSCA, Cert: f.NATSCert, Key: f.NATSKey}
 	if f.NATS != "" {
 		cfg.NATS.Servers = strings.Split(f.NATS, ",")
 		if err := cfg.NATS.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("--nats: %w", err))
 		}
-	} else if f.NATSCreds+f.NATSNKey+f.NATSCA+f.NATSCert+f.NATSKey != "" {
+	} else if f.NATSCreds+f.NATSNKey+f.NATSCA+f.NATSCert+f.NATSKey+f.NATSHome != "" {
 		errs = append(errs, errors.New("--nats-… is set without --nats, which says where the servers are"))
+	}
+	if err := hublog.CheckDomain(f.NATSHome); err != nil {
+		errs = append(errs, fmt.Errorf("--nats-home: %w", err))
 	}
 	if f.Replicas < 1 || f.Replicas > 5 {
 		errs = append(errs, fmt.Errorf("--nats-replicas %d: want 1 to 5", f.Replicas))

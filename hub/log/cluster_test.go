@@ -30,6 +30,7 @@ type clusterWorld struct {
 	testing.TB
 	*natstest.Cluster
 	feed string
+	home string // the domain of the log, if it is not these servers'
 	log  *logged
 }
 
@@ -39,8 +40,12 @@ func newClusterWorld(t testing.TB) *clusterWorld {
 	if cluster.err != nil {
 		t.Fatal(cluster.err)
 	}
+	return &clusterWorld{TB: t, Cluster: cluster.Cluster, feed: feedOf(t), log: new(logged)}
+}
+
+func feedOf(t testing.TB) string {
 	feed := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
-	return &clusterWorld{TB: t, Cluster: cluster.Cluster, feed: feed[:min(len(feed), 32)], log: new(logged)}
+	return feed[:min(len(feed), 32)]
 }
 
 func (w *clusterWorld) ctx() context.Context {
@@ -73,7 +78,7 @@ func (w *clusterWorld) open() *reader {
 }
 
 func (w *clusterWorld) config() Config {
-	return Config{Feed: w.feed, Retention: 24 * time.Hour, Replicas: 3, Wait: true, AppendTimeout: 2 * time.Second, Logger: w.logger()}
+	return Config{Feed: w.feed, Home: w.home, Retention: 24 * time.Hour, Replicas: len(w.URLs()), Wait: true, AppendTimeout: 2 * time.Second, Logger: w.logger()}
 }
 
 // js is for what no hub does.

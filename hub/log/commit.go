@@ -231,7 +231,20 @@ func (c *committer) relearn() {
 // publishOnce asks the server to store a message, once: asking again would
 // turn the answer to a lost answer into a refusal.
 func (l *Log) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
-	return l.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	if err == nil {
+		err = l.ours(ack)
+	}
+	return ack, err
+}
+
+// ours refuses the word of a stream in another JetStream domain, which has the
+// log's subjects and is not the log.
+func (l *Log) ours(ack *jetstream.PubAck) error {
+	if domain := *l.domain.Load(); ack.Domain != domain {
+		return fmt.Errorf("a stream of that name in JetStream domain %q has answered, the log is in %q: remove the other", ack.Domain, domain)
+	}
+	return nil
 }
 
 var errConflict = errors.New("not the next record")

@@ -53,6 +53,14 @@
 // place now and then; it then learns the new head, settles its proposals
 // again and retries for as long as their callers wait.
 //
+// # Another region
+//
+// With Config.Home the records come from a mirror of the stream in the JetStream
+// domain of the servers connected to, by the same sequence numbers. Follow and
+// Read read it; what the mirror does not have, Read reads at home. All else is
+// asked of the stream at home, Head above all: a mirror that lags holds up
+// WaitFollowed, and nobody takes its end for the log's.
+//
 // # Leaders that don't know that they are deposed
 //
 // Where the log ends is asked of the stream's leader, who answers without

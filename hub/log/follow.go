@@ -136,15 +136,12 @@ type follower struct {
 type applyError struct{ error }
 
 // run goes from session to session: one consumer each, begun with a look at
-// the stream, so that nothing about it is taken for granted after a break.
+// the streams, so that nothing about it is taken for granted after a break.
 func (f *follower) run(ctx context.Context) error {
 	wait := retryFirst
 	for {
 		before := f.seq
-		state, err := f.look(ctx)
-		if err == nil {
-			err = f.session(ctx, state)
-		}
+		err := f.session(ctx)
 		var applied applyError
 		var fault *HistoryError
 		switch {
@@ -170,7 +167,15 @@ func (f *follower) run(ctx context.Context) error {
 
 // session follows the log through one consumer. It returns nil if another
 // session should begin at once.
-func (f *follower) session(ctx context.Context, state jetstream.StreamState) error {
+func (f *follower) session(ctx context.Context) error {
+	mirror, err := f.openMirror(ctx)
+	if err != nil {
+		return err
+	}
+	state, err := f.look(ctx)
+	if err != nil {
+		return err
+	}
 	first := firstSeq(state)
 	switch {
 	case f.started && first > f.seq+1:
@@ -185,9 +190,11 @@ func (f *follower) session(ctx context.Context, state jetstream.StreamState) err
 		f.seq = first - 1
 	}
 
+	source, until := f.source(mirror)
+
 	connected := f.nc.StatusChanged(nats.CONNECTED)
 	defer f.nc.RemoveStatusListener(connected)
-	c, err := f.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+	c, err := source.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       f.seq + 1,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -198,7 +205,7 @@ func (f *follower) session(ctx context.Context, state jetstream.StreamState) err
 	if err != nil {
 		return fmt.Errorf("consume the log: %w", err)
 	}
-	defer f.forget(c.CachedInfo().Name)
+	defer f.forget(source, c.CachedInfo().Name)
 	msgs, err := c.Messages(
 		jetstream.PullMaxMessages(pullMessages),
 		jetstream.PullHeartbeat(heartbeat),
@@ -218,8 +225,8 @@ func (f *follower) session(ctx context.Context, state jetstream.StreamState) err
 	}()
 	defer func() { close(over); <-ended }()
 
-	var head uint64 // what the last idle look saw
-	for {
+	var end uint64 // of the source, as the last idle look saw it
+	for f.seq != until || until == 0 {
 		msg, err := msgs.Next(jetstream.NextMaxWait(idleLook))
 		switch {
 		case ctx.Err() != nil:
@@ -229,14 +236,12 @@ func (f *follower) session(ctx context.Context, state jetstream.StreamState) err
 		case errors.Is(err, nats.ErrTimeout):
 			// A consumer that was asked to start beyond the end of a
 			// stream gets nothing and no error.
-			if f.seq < head {
+			if f.seq < end {
 				return nil
 			}
-			state, err := f.look(ctx)
-			if err != nil {
+			if end, err = f.ends(ctx, source, end); err != nil {
 				return err
 			}
-			head = state.LastSeq
 			continue
 		case err != nil:
 			return fmt.Errorf("consume the log: %w", err)
@@ -267,6 +272,7 @@ func (f *follower) session(ctx context.Context, state jetstream.StreamState) err
 		}
 		f.advance(seq, e.Chain)
 	}
+	return nil
 }
 
 func (f *follower) advance(seq uint64, chain events.Chain) {
@@ -277,11 +283,11 @@ func (f *follower) advance(seq uint64, chain events.Chain) {
 // forget deletes the consumer of a session that is over, so that a hub that
 // reconnects often does not fill the stream's share of consumers. The server
 // would do it, too, but later.
-func (f *follower) forget(consumer string) {
+func (f *follower) forget(source jetstream.Stream, consumer string) {
 	if !f.nc.IsConnected() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = f.stream.DeleteConsumer(ctx, consumer)
+	_ = source.DeleteConsumer(ctx, consumer)
 }

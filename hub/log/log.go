@@ -27,8 +27,14 @@ type Config struct {
 	// MaxBytes bounds the stream's size; none by default. A larger bound takes
 	// effect on a stream that exists, a smaller one is refused.
 	MaxBytes int64
-	// Replicas is the least number of copies: 1 by default.
+	// Replicas is the least number of copies: 1 by default. With Home it is that
+	// of the mirror's copies.
 	Replicas int
+	// Home is the JetStream domain that has the log, if the servers connected to
+	// are those of another: leaf nodes, in another region. The log is then read
+	// from a mirror in their domain, which Open makes, and written to where it
+	// is. Open waits for the log and its companions, rather than make them.
+	Home string
 	// Wait makes Open wait, as long as its ctx allows, for servers that are
 	// starting or electing a leader, rather than fail. The Logger is told every
 	// few seconds what is waited for.
@@ -61,6 +67,9 @@ func (c Config) withDefaults() (Config, error) {
 	orElse(&c.MaxQueued, 16384)
 	orElse(&c.MaxQueuedBytes, 64<<20)
 	orElse(&c.MinFree, 64<<20)
+	if err := CheckDomain(c.Home); err != nil {
+		return c, fmt.Errorf("log: %w", err)
+	}
 	if c.Retention < time.Second {
 		return c, fmt.Errorf("log: retention is %v, want at least a second", c.Retention)
 	}
@@ -86,9 +95,11 @@ type Log struct {
 	// Set once by Open.
 	cfg    Config
 	nc     *nats.Conn
-	js     jetstream.JetStream
+	js     jetstream.JetStream // where the log is
 	stream jetstream.Stream
 	ticks  jetstream.Stream
+	mirror *mirror // nil if the log is read where it is
+	copies int     // of the log
 	id     identity
 	run    string // names this Log among all that ever were open on the stream
 	space  space
@@ -100,6 +111,7 @@ type Log struct {
 	ctx  context.Context
 	stop context.CancelCauseFunc
 
+	domain atomic.Pointer[string] // of JetStream, in which the log was when it was last looked at
 	oldest atomic.Pointer[oldest] // when the stream was last looked at; nil if it held nothing
 
 	queue queue
@@ -122,22 +134,30 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		return nil, err
 	}
 	js, err := jetstream.New(nc)
+	var m *mirror
+	waiting := "waiting for JetStream"
+	if err == nil && cfg.Home != "" {
+		m = &mirror{js: js}
+		waiting = "waiting for the log in the JetStream domain " + cfg.Home
+		js, err = jetstream.NewWithDomain(nc, cfg.Home)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
 	l := &Log{
-		cfg:   cfg,
-		nc:    nc,
-		js:    js,
-		run:   rand.Text(),
-		space: space{dir: cfg.Dir, min: cfg.MinFree, stat: statDisk},
-		queue: newQueue(cfg.MaxQueued, cfg.MaxQueuedBytes),
+		cfg:    cfg,
+		nc:     nc,
+		js:     js,
+		mirror: m,
+		run:    rand.Text(),
+		space:  space{dir: cfg.Dir, min: cfg.MinFree, stat: statDisk},
+		queue:  newQueue(cfg.MaxQueued, cfg.MaxQueuedBytes),
 	}
 	l.publish = l.publishOnce
 	l.ctx, l.stop = context.WithCancelCause(context.Background())
 	var head head
 	if cfg.Wait {
-		err = patiently(ctx, cfg.Logger, "waiting for JetStream", func() (passing bool, err error) {
+		err = patiently(ctx, cfg.Logger, waiting, func() (passing bool, err error) {
 			try, cancel := context.WithTimeout(ctx, tryTimeout)
 			defer cancel()
 			head, err = l.open(try)
@@ -165,16 +185,31 @@ const tryTimeout = 10 * time.Second
 
 // open finds or makes the streams, and returns where the log ends.
 func (l *Log) open(ctx context.Context) (h head, err error) {
-	want := logStream(l.cfg)
-	want.Metadata = newMetadata()
-	if l.stream, err = openStream(ctx, l.js, want); err != nil {
+	if l.mirror != nil {
+		err = l.mirror.apart(ctx, l.cfg.Home)
+	} else {
+		err = l.alone(ctx)
+	}
+	if err != nil {
 		return h, err
 	}
+	home := l.cfg.atHome()
+	want := logStream(home)
+	want.Metadata = newMetadata()
+	if l.stream, err = openStream(ctx, l.js, want, l.mirror == nil); err != nil {
+		return h, err
+	}
+	l.copies = l.stream.CachedInfo().Config.Replicas
 	if l.id, err = readIdentity(l.stream.CachedInfo()); err != nil {
 		return h, fmt.Errorf("stream %s: %w", want.Name, err)
 	}
-	if l.ticks, err = openStream(ctx, l.js, tickStream(l.cfg)); err != nil {
+	if l.ticks, err = openStream(ctx, l.js, tickStream(home), l.mirror == nil); err != nil {
 		return h, err
+	}
+	if l.mirror != nil {
+		if l.mirror.stream, err = l.openMirror(ctx); err != nil {
+			return h, err
+		}
 	}
 	return l.recall(ctx)
 }
@@ -212,7 +247,7 @@ func (l *Log) fail(err *HistoryError) error {
 }
 
 func (l *Log) fault(f Fault, seq uint64, format string, args ...any) *HistoryError {
-	return &HistoryError{Stream: streamName(l.cfg.Feed), Fault: f, Seq: seq, Detail: fmt.Sprintf(format, args...)}
+	return &HistoryError{Stream: streamName(l.cfg.Feed), Fault: f, Seq: seq, Detail: fmt.Sprintf(format, args...) + l.remedy()}
 }
 
 // First asks the server for the first record that is still held. If none is,
@@ -262,7 +297,7 @@ func (l *Log) look(ctx context.Context) (jetstream.StreamState, error) {
 		if fault == nil {
 			return state, nil
 		}
-		if n == looksCluster || n == looks && l.cfg.Replicas == 1 {
+		if n == looksCluster || n == looks && l.copies == 1 {
 			return state, l.fail(fault)
 		}
 		if err := sleep(ctx, lookPause); err != nil {
@@ -274,6 +309,9 @@ func (l *Log) look(ctx context.Context) (jetstream.StreamState, error) {
 func (l *Log) lookOnce(ctx context.Context) (jetstream.StreamState, *HistoryError, error) {
 	followed, _ := l.Followed()
 	seen := max(followed, l.last.Load()) // before the question, not after
+	if l.mirror != nil {
+		seen = max(seen, l.mirror.holds.Load())
+	}
 	info, err := l.stream.Info(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return jetstream.StreamState{}, l.fault(Recreated, seen, "the stream is gone"), nil
@@ -295,6 +333,7 @@ func (l *Log) lookOnce(ctx context.Context) (jetstream.StreamState, *HistoryErro
 	case info.State.LastSeq < seen:
 		return info.State, l.fault(Rewound, seen, "the stream ends at %d", info.State.LastSeq), nil
 	}
+	l.domain.Store(&info.Domain)
 	l.oldest.Store(oldestIn(info))
 	return info.State, nil, nil
 }
@@ -333,11 +372,16 @@ const (
 // Read returns one record, or ErrNotFound if it has aged out or was not
 // appended yet.
 func (l *Log) Read(ctx context.Context, seq uint64) (Entry, error) {
+	if l.mirror != nil {
+		if e, ok := l.mirror.read(ctx, seq); ok {
+			return e, nil
+		}
+	}
 	e, _, err := l.read(ctx, seq)
 	return e, err
 }
 
-// read returns the chain before the record, too.
+// read reads from the log itself, and returns the chain before the record, too.
 func (l *Log) read(ctx context.Context, seq uint64) (Entry, events.Chain, error) {
 	if seq == 0 {
 		return Entry{}, events.Chain{}, ErrNotFound
@@ -375,7 +419,7 @@ func (l *Log) read(ctx context.Context, seq uint64) (Entry, events.Chain, error)
 // ErrNotFound if the log ends before the record, or begins so long after it
 // that nothing tells.
 func (l *Log) ChainAt(ctx context.Context, seq uint64) (events.Chain, error) {
-	e, err := l.Read(ctx, seq)
+	e, _, err := l.read(ctx, seq)
 	if !errors.Is(err, ErrNotFound) {
 		return e.Chain, err
 	}

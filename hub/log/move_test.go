@@ -61,10 +61,10 @@ func (w *clusterWorld) backup(nc *nats.Conn, stream string) (b backup) {
 	}
 }
 
-// restore is "nats stream restore --replicas 3".
+// restore is "nats stream restore", with a replica on each server.
 func (w *clusterWorld) restore(nc *nats.Conn, b backup) {
 	w.Helper()
-	b.config.Replicas = 3
+	b.config.Replicas = len(w.URLs())
 	begin := ask[server.JSApiStreamRestoreResponse](w, nc, fmt.Sprintf(server.JSApiStreamRestoreT, b.config.Name),
 		server.JSApiStreamRestoreRequest{Config: b.config, State: b.state})
 	if begin.Error != nil {

@@ -40,7 +40,7 @@ func (l *Log) recall(ctx context.Context) (head, error) {
 	if last.seq < begins {
 		return h, nil
 	}
-	e, err := l.Read(ctx, last.seq)
+	e, _, err := l.read(ctx, last.seq)
 	if err == nil && e.Chain != last.chain {
 		err = l.fail(l.fault(Altered, last.seq, "its chain is %v, and was %v when a hub ticked", e.Chain, last.chain))
 	}
@@ -60,7 +60,7 @@ func (l *Log) learn(ctx context.Context) (head, error) {
 		chain, err := l.remember(ctx, state.LastSeq)
 		return head{state.LastSeq, chain, events.At(state.LastTime)}, err
 	}
-	e, err := l.Read(ctx, state.LastSeq)
+	e, _, err := l.read(ctx, state.LastSeq)
 	if err != nil {
 		if h := (*HistoryError)(nil); errors.As(err, &h) {
 			l.fail(h)

@@ -15,10 +15,11 @@ import (
 // their API keys. It is a JetStream key-value bucket of its own, as safe as the
 // log. Its methods may be called from any goroutine.
 type Shared struct {
-	log  *Log
-	kv   jetstream.KeyValue
-	sub  *nats.Subscription
-	news chan struct{} // holds a token when somebody has changed the value
+	log     *Log
+	kv      jetstream.KeyValue
+	sub     *nats.Subscription
+	subject string        // on which hubs say that they have changed the value
+	news    chan struct{} // holds a token when one has
 
 	mu   sync.Mutex
 	seen uint64 // guarded by mu: the latest revision that was read or written
@@ -30,21 +31,22 @@ const (
 	sharedTime = 5 * time.Second
 )
 
-func sharedBucket(feed, name string) string { return "REVOCAST_" + feed + "_" + name }
+func sharedBucket(feed, name string) string  { return "REVOCAST_" + feed + "_" + name }
+func sharedSubject(feed, name string) string { return "revocast." + feed + ".shared." + name }
 
 // OpenShared opens the value of a name, of A to Z, or makes it, without a
 // value. ctx bounds the opening only. The caller closes it before the log.
 func (l *Log) OpenShared(ctx context.Context, name string) (*Shared, error) {
 	want := jetstream.KeyValueConfig{
 		Bucket: sharedBucket(l.cfg.Feed, name), Description: "Revocast: what the hubs of feed " + l.cfg.Feed + " share",
-		History: 1, Storage: jetstream.FileStorage, Replicas: l.cfg.Replicas,
+		History: 1, Storage: jetstream.FileStorage, Replicas: l.cfg.atHome().Replicas,
 	}
-	s := &Shared{log: l, news: make(chan struct{}, 1)}
+	s := &Shared{log: l, subject: sharedSubject(l.cfg.Feed, name), news: make(chan struct{}, 1)}
 	open := func() (_ bool, err error) {
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
 		defer cancel()
 		s.kv, err = l.js.KeyValue(try, want.Bucket)
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
+		if errors.Is(err, jetstream.ErrBucketNotFound) && l.mirror == nil {
 			if s.kv, err = l.js.CreateKeyValue(try, want); errors.Is(err, jetstream.ErrBucketExists) {
 				s.kv, err = l.js.KeyValue(try, want.Bucket) // another hub was faster
 			}
@@ -76,9 +78,10 @@ func (l *Log) OpenShared(ctx context.Context, name string) (*Shared, error) {
 	if err := patiently(ctx, l.cfg.Logger, "waiting for JetStream", open); err != nil {
 		return nil, fmt.Errorf("log: shared value: %w", err)
 	}
-	// What is written there is heard of as it is written. Who misses it, looks.
+	// Who has written says so; the subjects of buckets don't reach other regions.
+	// Who misses it, looks.
 	var err error
-	s.sub, err = l.nc.Subscribe("$KV."+want.Bucket+"."+sharedKey, func(*nats.Msg) {
+	s.sub, err = l.nc.Subscribe(s.subject, func(*nats.Msg) {
 		select {
 		case s.news <- struct{}{}:
 		default:
@@ -119,6 +122,7 @@ func (s *Shared) Update(ctx context.Context, change func([]byte) ([]byte, error)
 		switch {
 		case err == nil:
 			s.see(revision)
+			_ = s.log.nc.Publish(s.subject, nil)
 			return nil
 		case errors.Is(verdict(err), errConflict):
 			if err := sleep(ctx, readPause); err != nil {

@@ -107,22 +107,23 @@ func readIdentity(info *jetstream.StreamInfo) (identity, error) {
 
 // newMetadata makes an epoch and a salt.
 func newMetadata() map[string]string {
-	var salt events.Salt
-	rand.Read(salt[:])
-	text, _ := salt.MarshalText()
-	return map[string]string{
-		metaFormat: format,
-		metaEpoch:  strings.ToLower(rand.Text()[:12]),
-		metaSalt:   string(text),
-	}
+	id := identity{epoch: strings.ToLower(rand.Text()[:12])}
+	rand.Read(id.salt[:])
+	return id.metadata()
 }
 
-// openStream returns the stream, which it makes if there is none, and asserts
-// its settings. Retention follows want, and the bound on bytes is raised to
-// it; anything else that differs is refused.
-func openStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+// metadata is what readIdentity reads.
+func (id identity) metadata() map[string]string {
+	salt, _ := id.salt.MarshalText()
+	return map[string]string{metaFormat: format, metaEpoch: id.epoch, metaSalt: string(salt)}
+}
+
+// openStream returns the stream, which it makes if there is none and ours says
+// that it may, and asserts its settings. Retention follows want, and the bound
+// on bytes is raised to it; anything else that differs is refused.
+func openStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, ours bool) (jetstream.Stream, error) {
 	s, err := js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	if ours && errors.Is(err, jetstream.ErrStreamNotFound) {
 		if s, err = js.CreateStream(ctx, want); errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			s, err = js.Stream(ctx, want.Name) // another hub was faster
 		}
@@ -169,7 +170,7 @@ func compare(have, want jetstream.StreamConfig) error {
 	same("num_replicas", have.Replicas >= want.Replicas, have.Replicas, fmt.Sprintf("at least %d", want.Replicas))
 	same("allow_direct", have.AllowDirect == want.AllowDirect, have.AllowDirect, want.AllowDirect)
 	same("persist_mode", have.PersistMode == jetstream.DefaultPersistMode, have.PersistMode, jetstream.DefaultPersistMode)
-	same("mirror", have.Mirror == nil, "set", "none")
+	same("mirror", origin(have.Mirror) == origin(want.Mirror), origin(have.Mirror), origin(want.Mirror))
 	same("sources", len(have.Sources) == 0, "set", "none")
 	same("subject_transform", have.SubjectTransform == nil, "set", "none")
 	same("no_ack", !have.NoAck, true, false)

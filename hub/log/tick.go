@@ -87,11 +87,14 @@ func (l *Log) tick(ctx context.Context, hub string, payload []byte, header nats.
 	if o := l.oldest.Load(); o != nil {
 		header[headerFirst] = []string{o.String()}
 	}
-	_, err := l.js.PublishMsg(ctx, &nats.Msg{
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{
 		Subject: strings.TrimSuffix(tickSubjects(l.cfg.Feed), "*") + hub,
 		Header:  header,
 		Data:    payload,
 	})
+	if err == nil {
+		err = l.ours(ack)
+	}
 	if err != nil {
 		return fmt.Errorf("tick: %w", err)
 	}

@@ -17,9 +17,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/revocast/revocast/events"
+	"github.com/revocast/revocast/internal/natstest"
 )
 
 func TestMain(m *testing.M) {
@@ -29,7 +29,10 @@ func TestMain(m *testing.M) {
 	if cluster.Cluster != nil {
 		cluster.Shutdown()
 	}
-	if err := goleak.Find(); err != nil && code == 0 {
+	if regions.Regions != nil {
+		regions.Shutdown()
+	}
+	if err := natstest.Leaks(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 )
 
 // Patience bounds what a cluster needs some seconds for, on a machine that has
@@ -32,7 +33,10 @@ type Cluster struct {
 
 // Start starts n servers and returns when they have elected a leader. Their
 // data is under a directory of their own, which Shutdown removes.
-func Start(n int) (*Cluster, error) {
+func Start(n int) (*Cluster, error) { return start(n, func(int, *server.Options) {}) }
+
+// start starts n servers whose options, by number, change has had a look at.
+func start(n int, change func(i int, o *server.Options)) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "revocast-nats-")
 	if err != nil {
 		return nil, err
@@ -56,6 +60,7 @@ func Start(n int) (*Cluster, error) {
 			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[n+i]}
 			o.Routes = server.RoutesFromStr(routes[:len(routes)-1])
 		}
+		change(i, o)
 		c.options = append(c.options, o)
 	}
 	for i := range n {
@@ -64,17 +69,31 @@ func Start(n int) (*Cluster, error) {
 			return nil, err
 		}
 	}
-	for end := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) {
+	err = eventually("there is a leader", func() bool {
 		for _, s := range c.servers {
 			if n == 1 || s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == n {
-				return c, nil
+				return true
 			}
 		}
+		return false
+	})
+	if err != nil {
+		c.Shutdown()
+		return nil, err
+	}
+	return c, nil
+}
+
+// retry is how often what takes a while is tried, or looked at.
+const retry = 20 * time.Millisecond
+
+func eventually(what string, ok func() bool) error {
+	for end := time.Now().Add(Patience); !ok(); time.Sleep(retry) {
 		if time.Now().After(end) {
-			c.Shutdown()
-			return nil, fmt.Errorf("natstest: no leader after %v", Patience)
+			return fmt.Errorf("natstest: not within %v: %s", Patience, what)
 		}
 	}
+	return nil
 }
 
 func freePorts(n int) ([]int, error) {
@@ -175,4 +194,13 @@ func (c *Cluster) Shutdown() {
 		c.StopServer(i)
 	}
 	os.RemoveAll(c.dir)
+}
+
+// Leaks is goleak.Find, but for what servers that mirrored a stream leave behind
+// for up to half a minute after they have stopped: they wait for its answers.
+func Leaks() error {
+	const stream = "github.com/nats-io/nats-server/v2/server.(*stream)."
+	return goleak.Find(
+		goleak.IgnoreAnyFunction(stream+"setupMirrorConsumer.func3"),
+		goleak.IgnoreAnyFunction(stream+"tryDeleteSourcingConsumer.func1"))
 }
