@@ -255,21 +255,47 @@ func (s *Snapshot) readSection(r *snapshotReader, sec Section) error {
 		return fmt.Errorf("%w: section %.32q with %d entries of %d bytes", ErrSnapshot, sec.Kind, sec.Count, sec.Size)
 	}
 	entry := make([]byte, sec.Size)
-	for i := range sec.Count {
-		if err == nil && i == sec.Count/16 {
-			// Entries come shard by shard, so most shards are still empty; and
-			// what is reserved is in proportion to what has arrived.
-			s.Set.Reserve(kind, min(sec.Count, 1<<21))
+	checked := func(i int, entry []byte) error {
+		if !take(entry) {
+			return fmt.Errorf("%w: entry %d of section %s", ErrSnapshot, i, sec.Kind)
 		}
+		return nil
+	}
+	// Room is made in proportion to what has arrived, and before any of it is put
+	// there: entries come in the order of the tables, and would all crowd at the
+	// beginning of small ones.
+	var held []byte
+	hold := 0
+	if err == nil {
+		hold = sec.Count / 16
+	}
+	for i := range sec.Count {
 		if err := r.full(entry); err != nil {
 			return err
 		}
-		if !take(entry) {
-			return fmt.Errorf("%w: entry %d of section %s", ErrSnapshot, i, sec.Kind)
+		if i < hold {
+			held = append(held, entry...)
+			continue
+		}
+		if i == hold && err == nil {
+			s.Set.Reserve(kind, min(sec.Count, maxReserve))
+			for j := range hold {
+				if err := checked(j, held[j*sec.Size:(j+1)*sec.Size]); err != nil {
+					return err
+				}
+			}
+			held = nil
+		}
+		if err := checked(i, entry); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// maxReserve bounds the room that is made for entries before they come: for
+// what is more, as they come.
+const maxReserve = 1 << 25
 
 func (s *Snapshot) readEntry(kind Kind, b []byte) bool {
 	var t Term

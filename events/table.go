@@ -107,22 +107,25 @@ func (t *table) find(w words) *atomic.Uint32 {
 	}
 }
 
+// filled is how many slots of a group are. They are filled in their order.
+func filled(ctrl uint64) int { return (bits.Len64(ctrl<<16>>16) + 7) / 8 }
+
 // insert adds a key that the table does not have. The writer's; there must be
 // room (used < limit).
 func (t *table) insert(w words, val uint32) {
 	for i := t.home(w); ; {
 		g := &t.groups[i]
 		ctrl := g.ctrl.Load()
-		for s := range groupSlots {
-			if ctrl>>(8*s)&0xff == 0 {
-				g.key[s] = w
-				g.val[s].Store(val)
-				g.ctrl.Store(ctrl | w.tag()<<(8*s)) // publishes the slot
-				t.used++
-				return
-			}
+		if s := filled(ctrl); s < groupSlots {
+			g.key[s] = w
+			g.val[s].Store(val)
+			g.ctrl.Store(ctrl | w.tag()<<(8*s)) // publishes the slot
+			t.used++
+			return
 		}
-		g.ctrl.Store(ctrl | w.went()) // before it is there to be found
+		if ctrl&w.went() == 0 {
+			g.ctrl.Store(ctrl | w.went()) // before it is there to be found
+		}
 		if i++; i == len(t.groups) {
 			i = 0
 		}
@@ -133,11 +136,7 @@ func (t *table) insert(w words, val uint32) {
 func (t *table) all(yield func(w words, val uint32) bool) {
 	for i := range t.groups {
 		g := &t.groups[i]
-		ctrl := g.ctrl.Load()
-		for s := range groupSlots {
-			if ctrl>>(8*s)&0xff == 0 {
-				continue
-			}
+		for s := range filled(g.ctrl.Load()) {
 			if v := g.val[s].Load(); v != 0 && !yield(g.key[s], v) {
 				return
 			}
