@@ -23,7 +23,7 @@ type Config struct {
 	// every start reads the whole log.
 	State      StateFile
 	StateEvery time.Duration // 5 min: it is written anew this often, if anything is new
-	StateOps   int           // 200,000: or after so many operations
+	StateOps   int           // 200,000: or after so many operations, or as many as there are revocations in force
 	StateTail  int           // 4,096: how many records before it a start reads all the same, for those who were away meanwhile; fewer if they are large
 
 	// Name is what the other hubs of the feed call this one, see log.Log.Tick;

@@ -218,9 +218,12 @@ func (f *Feed) keep(ctx context.Context) {
 		}
 		f.mu.Lock()
 		seq, ops := f.seq, f.ops
+		// A file of a million is not written for less than a million that are
+		// new: to read those from the log takes about as long as to read it.
+		enough := uint64(max(f.cfg.StateOps, f.index.live()))
 		f.mu.Unlock()
 		now := time.Now()
-		if seq != k.seq && now.After(k.next) && (now.After(k.due) || ops-k.ops >= uint64(f.cfg.StateOps)) {
+		if seq != k.seq && now.After(k.next) && (now.After(k.due) || ops-k.ops >= enough) {
 			f.save()
 			k.ops = ops
 			k.next = time.Now().Add(keepRest * time.Since(now))
