@@ -12,7 +12,7 @@ import (
 // A child that was made from a parent and embeds another token dies with any
 // of them, and the verdict says with which; what has no such parent does not.
 func TestCheckOfSeveralLineages(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(_ *world, c *Config) { c.MaxStaleness = 10 * time.Second }) // it is about other things
 	waitReady(t, w.sub)
 	child, parent, embedded := claims("child", "service"), claims("parent", "alice"), claims("embedded", "device")
 	all := []events.Claims{parent, embedded}

@@ -158,9 +158,9 @@ which can't have one. *A token's check* is what a subscriber does: it has all th
 keys of a token at hand, some 280 bytes that have to be read, too, and looks for
 those of which anything is revoked (here for one). *Warm* asks about 1,000 tokens
 in turn; *cold* about many more, in no order, so that little of the set is in the
-processor's nearer caches. The *pointer chase* is the floor: one dependent load after the other in an
-array as large as the live set. Look-ups of different tokens don't depend on
-each other, so a processor that works ahead can be faster than it.
+processor's nearer caches. The *pointer chase* is the floor: one dependent load
+after the other in an array as large as the live set. Look-ups of different tokens
+don't depend on each other, so a processor that works ahead can be faster than it.
 
 *Bytes* is what the heap grows by for each entry. *Collection* is a full garbage
 collection with hardly anything else on the heap, and its longest pause the one that
