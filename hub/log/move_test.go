@@ -3,6 +3,7 @@ package log
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -23,7 +24,11 @@ func ask[T any](t *clusterWorld, nc *nats.Conn, subject string, question any) (a
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := nc.RequestWithContext(t.ctx(), subject, data)
+	var msg *nats.Msg
+	t.until("somebody answers to "+subject, func() bool { // nobody does while a server has just come back
+		msg, err = nc.RequestWithContext(t.ctx(), subject, data)
+		return !errors.Is(err, nats.ErrNoResponders)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
