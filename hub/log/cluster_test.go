@@ -299,28 +299,3 @@ func TestAWrongStreamOfAClusterIsRefusedByField(t *testing.T) {
 		}
 	}
 }
-
-func TestTheWordOfADeposedLeaderIsNotTaken(t *testing.T) {
-	replicas := func(ages ...time.Duration) *jetstream.ClusterInfo {
-		c := new(jetstream.ClusterInfo)
-		for _, age := range ages {
-			c.Replicas = append(c.Replicas, &jetstream.PeerInfo{Active: age})
-		}
-		return c
-	}
-	for _, c := range []struct {
-		info *jetstream.ClusterInfo
-		ok   bool
-	}{
-		{nil, true}, {replicas(), true},
-		{replicas(time.Second, time.Minute), true},
-		{replicas(time.Minute, 4*time.Second), false},
-		{replicas(0, 0), false},
-		{replicas(1, 4*time.Second, time.Minute), false},
-		{replicas(1, 1, time.Minute, time.Minute), true},
-	} {
-		if err := leased(c.info); (err == nil) != c.ok {
-			t.Errorf("%+v: %v", c.info, err)
-		}
-	}
-}

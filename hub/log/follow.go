@@ -172,7 +172,7 @@ func (f *follower) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	state, err := f.look(ctx)
+	state, _, err := f.look(ctx)
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,7 @@ type Log struct {
 	domain atomic.Pointer[string] // of JetStream, in which the log was when it was last looked at
 	oldest atomic.Pointer[oldest] // when the stream was last looked at; nil if it held nothing
 
+	lease lease // of the stream's leader
 	queue queue
 	place place         // of the follower
 	last  atomic.Uint64 // the highest record that the committer knows to be stored
@@ -285,7 +286,7 @@ func (l *Log) read(ctx context.Context, seq uint64) (Entry, events.Chain, error)
 		if !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return Entry{}, events.Chain{}, fmt.Errorf("read record %d: %w", seq, err)
 		}
-		state, err := l.look(ctx)
+		state, _, err := l.look(ctx)
 		if err != nil {
 			return Entry{}, events.Chain{}, err
 		}
@@ -314,7 +315,7 @@ func (l *Log) ChainAt(ctx context.Context, seq uint64) (events.Chain, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return before, err
 	}
-	state, err := l.look(ctx)
+	state, _, err := l.look(ctx)
 	switch {
 	case err != nil:
 		return events.Chain{}, err

@@ -206,7 +206,7 @@ func (f *follower) source(mirror jetstream.Stream) (s jetstream.Stream, until ui
 // still what it was. before is the answer of the last time: a mirror that has
 // not moved since, and is behind, stands still.
 func (f *follower) ends(ctx context.Context, source jetstream.Stream, before uint64) (uint64, error) {
-	state, err := f.look(ctx)
+	state, _, err := f.look(ctx)
 	if err != nil || source == f.stream {
 		return state.LastSeq, err
 	}

@@ -2,9 +2,9 @@ package log
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +15,9 @@ import (
 
 // A leader that was stopped, and goes on as if nothing had happened, tells of an
 // end of the log that is past, until it hears of its successor. Nobody who asks
-// for the head after a record was acknowledged is told of an end before it.
+// for the head after a record was acknowledged is told of an end before it. It
+// takes some luck to catch the leader in that moment; how often it was caught is
+// in the test's log, and TestNothingPastIsVouchedFor leaves nothing to luck.
 func TestAPausedLeaderComesBack(t *testing.T) {
 	program, err := natstest.Build(t.TempDir())
 	if err != nil {
@@ -50,11 +52,8 @@ func TestAPausedLeaderComesBack(t *testing.T) {
 	}
 	insist := (&clusterWorld{TB: t}).insist
 
-	old := 0 // answers that were refused because of their age
-	for round := 0; old == 0; round++ {
-		if round == 5 {
-			t.Fatal("the leader never told of what is past: nothing was tested")
-		}
+	var past atomic.Int64 // answers that told of an end that was past
+	for round := range 2 {
 		first, closeFirst := open(servers.URLs()[0])
 		insist(first, string(rune('a'+round))+"-before")
 		closeFirst()
@@ -74,16 +73,16 @@ func TestAPausedLeaderComesBack(t *testing.T) {
 		}
 		// All of these wait for the leader that was.
 		var asking sync.WaitGroup
-		var mu sync.Mutex
 		for range 64 {
+			asking.Go(func() {
+				if info, err := a.log.stream.Info(ctx); err == nil && info.State.LastSeq < acknowledged {
+					past.Add(1)
+				}
+			})
 			asking.Go(func() {
 				switch head, err := a.log.Head(ctx); {
 				case err == nil && head < acknowledged:
 					t.Errorf("the log is said to end at %d, after %d was acknowledged", head, acknowledged)
-				case errors.Is(err, errNoLease):
-					mu.Lock()
-					old++
-					mu.Unlock()
 				case err != nil:
 					t.Logf("head: %v", err)
 				}
@@ -100,5 +99,5 @@ func TestAPausedLeaderComesBack(t *testing.T) {
 		closeA()
 		closeB()
 	}
-	t.Logf("%d answers were too old to be taken", old)
+	t.Logf("%d of the leader's answers told of what was past", past.Load())
 }

@@ -52,7 +52,7 @@ func (l *Log) recall(ctx context.Context) (head, error) {
 
 // learn asks the server where the log ends.
 func (l *Log) learn(ctx context.Context) (head, error) {
-	state, err := l.look(ctx)
+	state, _, err := l.look(ctx)
 	if err != nil || state.LastSeq == 0 {
 		return head{}, err
 	}
