@@ -66,10 +66,12 @@ type Config struct {
 	// admin. Empty: one is made when the hub starts for the first time.
 	AdminKey string
 
-	TickEvery      time.Duration // 1 s: how often the hub proves that the log takes writes
-	Heartbeat      time.Duration // 2 s: how often each stream gets something
-	DrainWindow    time.Duration // 5 s: over which subscribers are sent away at the end
-	MaxConnections int           // 25,000, to the API
+	TickEvery   time.Duration // 1 s: how often the hub proves that the log takes writes
+	Heartbeat   time.Duration // 2 s: how often each stream gets something
+	DrainWindow time.Duration // 5 s: over which subscribers are sent away at the end
+	// MaxConnections bounds those to the API; those beyond wait. Default: 25,000.
+	// Serve takes fewer if the process may not open so many files, and warns.
+	MaxConnections int
 	// MaxConnectionsPerAddress bounds those of one IPv4 address, or one IPv6
 	// /64; those beyond are closed at once. Default: 4/5 of MaxConnections, so
 	// that nobody takes the last place. Behind a proxy all are of its address.
@@ -107,6 +109,14 @@ func (c Config) withDefaults() (Config, error) {
 	var errs []error
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("no data directory"))
+	}
+	for name, n := range map[string]int{
+		"connections": c.MaxConnections, "connections of one address": c.MaxConnectionsPerAddress,
+		"subscribers": c.MaxSubscribers, "streams of one credential": c.MaxStreamsPerCredential,
+	} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("the most %s are %d, want more than zero", name, n))
+		}
 	}
 	for name, d := range map[string]time.Duration{"tick interval": c.TickEvery, "heartbeat": c.Heartbeat, "drain window": c.DrainWindow} {
 		if d < 0 {

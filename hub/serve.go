@@ -53,7 +53,8 @@ func (h *Hub) Serve(ctx context.Context, apiListener, opsListener net.Listener, 
 	if opsListener != nil {
 		serve("ops interface", func() error { return private.Serve(opsListener) })
 	}
-	apiListener = limit(apiListener, h.cfg.MaxConnections, h.cfg.MaxConnectionsPerAddress, h.refused.Inc)
+	most, perAddress := connectionsWithin(openFiles(), h.cfg.MaxConnections, h.cfg.MaxConnectionsPerAddress, h.cfg.Logger)
+	apiListener = limit(apiListener, most, perAddress, h.refused.Inc)
 	if secure != nil {
 		serve("API", func() error { return public.ServeTLS(apiListener, "", "") })
 	} else {

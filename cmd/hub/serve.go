@@ -41,6 +41,12 @@ type hubFlags struct {
 
 	Retention period `setting:"file" default:"90d" help:"How long the log, which is the audit, keeps a record, such as 90d."`
 	Drain     period `setting:"file" default:"5s" help:"Over which time subscribers are sent away when the hub stops."`
+
+	MaxConnections           int `setting:"file" name:"max-connections" default:"25000" help:"How many connections to the API are open at once; those beyond wait."`
+	MaxConnectionsPerAddress int `setting:"file" name:"max-connections-per-address" placeholder:"N" help:"How many of them one address may have, or one IPv6 /64; those beyond are closed. Default: four fifths."`
+	MaxSubscribers           int `setting:"file" name:"max-subscribers" default:"20000" help:"How many feed streams there are at once; those beyond are sent away for a while."`
+	MaxStreamsPerCredential  int `setting:"file" name:"max-streams-per-credential" placeholder:"N" help:"How many of them one credential may have; those beyond are refused. Default: four fifths."`
+
 	LogLevel  string `setting:"file" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 	LogFormat string `setting:"file" default:"text" enum:"text,json" help:"text or json; logs go to stderr."`
 }
@@ -135,7 +141,7 @@ func (f hubFlags) hubConfig(where *settings) (hub.Config, *tls.Config, error) {
 		cfg.Issuers, cfg.Claims = issuers, where.file.claims
 		errs = append(errs, err)
 	}
-	errs = append(errs, f.clusterConfig(&cfg, where.file))
+	errs = append(errs, f.clusterConfig(&cfg, where.file), f.limits(&cfg))
 	secure, err := f.tls()
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return cfg, nil, usageError{err}
@@ -180,6 +186,27 @@ func (f hubFlags) clusterConfig(cfg *hub.Config, file *configFile) error {
 		errs = append(errs, err)
 		cfg.HubKeys, err = file.publicKeys()
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// limits fills in how much the hub takes on at once.
+func (f hubFlags) limits(cfg *hub.Config) error {
+	cfg.MaxConnections, cfg.MaxConnectionsPerAddress = f.MaxConnections, f.MaxConnectionsPerAddress
+	cfg.MaxSubscribers, cfg.MaxStreamsPerCredential = f.MaxSubscribers, f.MaxStreamsPerCredential
+	var errs []error
+	for _, l := range []struct {
+		flag     string
+		n, least int
+	}{
+		{"--max-connections", f.MaxConnections, 1},
+		{"--max-connections-per-address", f.MaxConnectionsPerAddress, 0}, // 0: four fifths
+		{"--max-subscribers", f.MaxSubscribers, 1},
+		{"--max-streams-per-credential", f.MaxStreamsPerCredential, 0},
+	} {
+		if l.n < l.least {
+			errs = append(errs, fmt.Errorf("%s %d: want at least 1", l.flag, l.n))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/revocast/revocast/hub/api"
 )
@@ -149,4 +152,69 @@ func TestLoopback(t *testing.T) {
 			t.Errorf("%s: %v", addr, got)
 		}
 	}
+}
+
+func TestLimitsAreSet(t *testing.T) {
+	w := newWorld(t)
+	w.serve("--max-subscribers", "2", "--max-streams-per-credential", "1")
+	feed := func(key string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/v1/feed", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp.StatusCode
+	}
+	other := func(name string) string {
+		return parse[api.NewKey](t, w.do("key", "create", name, "--role", "subscribe", "--json")).Secret
+	}
+	if code := feed(w.key); code != http.StatusOK {
+		t.Fatalf("the first stream: %d", code)
+	}
+	if code := feed(w.key); code != http.StatusTooManyRequests {
+		t.Errorf("a second stream of one credential: %d", code)
+	}
+	if code := feed(other("second")); code != http.StatusOK {
+		t.Errorf("a stream of another credential: %d", code)
+	}
+	if code := feed(other("third")); code != http.StatusServiceUnavailable {
+		t.Errorf("a third stream: %d", code)
+	}
+
+	w.run("", "--max-connections=0", "--max-subscribers=-1", "--max-streams-per-credential=-2").exits(2).
+		says("--max-connections 0: want at least 1", "--max-subscribers -1", "--max-streams-per-credential -2")
+}
+
+func TestConnectionsAreLimited(t *testing.T) {
+	w := newWorld(t)
+	p := w.serve("--max-connections-per-address", "2")
+	// refused reports whether a connection is closed before it has said a word.
+	refused := func() bool {
+		c, err := net.Dial("tcp", w.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_, err = c.Read(make([]byte, 1))
+		return !errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	if refused() || refused() {
+		t.Error("a connection below the limit is refused")
+	}
+	w.until(p, "one beyond it is refused", refused)
+}
+
+// A hub that may open few files keeps some of them for its log.
+func TestFewFilesAreFewConnections(t *testing.T) {
+	w := newWorld(t)
+	w.files = 300
+	p := w.serve()
+	mustShow(t, p.err.String(), "may open few files", "connections=150")
+	w.do("revoke", "subject", "alice", "--iss", iss)
 }

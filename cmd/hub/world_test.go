@@ -58,6 +58,8 @@ type world struct {
 	url string // of the hub that was started last
 	key string // the admin key, once it was shown
 	env []string
+
+	files int // how many a hub may have open, if not as many as this process
 }
 
 func newWorld(t *testing.T) *world {
@@ -209,7 +211,11 @@ func (o *output) String() string {
 
 func (w *world) launch(args ...string) *process {
 	w.Helper()
-	p := &process{Cmd: exec.Command(binary, args...), t: w.T, done: make(chan struct{})}
+	program := append([]string{binary}, args...)
+	if w.files > 0 {
+		program = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, w.files)}, program...)
+	}
+	p := &process{Cmd: exec.Command(program[0], program[1:]...), t: w.T, done: make(chan struct{})}
 	p.Env, p.Dir = w.environ(), w.dir
 	p.Stdout, p.Stderr = &p.out, &p.err
 	if err := p.Start(); err != nil {
