@@ -167,7 +167,7 @@ func hostile(s *suite, issuerKeys keyring, sub, forgetful *subscriber.Subscriber
 			{"Revocast, remembers nothing", authenticator(s, forgetful, stream.raws, stream.accepted)},
 			{"Revocast", authenticator(s, sub, stream.raws, stream.accepted)},
 		}
-		paces, err := race(s.ctx, s.scale, func(string) { s.step(stream.name) }, contenders...)
+		paces, err := race(s.ctx, s.scale.paired(), func(string) { s.step(stream.name) }, contenders...)
 		if err != nil {
 			return err
 		}

@@ -113,15 +113,19 @@ func TestContendersTakeTurns(t *testing.T) {
 			return nil
 		}}
 	}
-	paces, err := race(s.ctx, s.scale, s.step, turn("a"), turn("b"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Join(order[len(order)-4:], ""); got != "abab" {
-		t.Errorf("the order is %s", got)
-	}
-	if len(paces[0].ns) != s.scale.Rounds || paces[0].ns.median() < 1e6 {
-		t.Errorf("paces %v", paces)
+	for _, scale := range []scale{s.scale, s.scale.paired()} {
+		order = nil
+		paces, err := race(s.ctx, scale, s.step, turn("a"), turn("b"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		turns := scale.Rounds * max(1, scale.Turns)
+		if got := strings.Join(order[max(0, len(order)-2*turns):], ""); got != strings.Repeat("ab", turns) {
+			t.Errorf("the order is %s", got)
+		}
+		if len(paces[0].ns) != scale.Rounds || paces[0].ns.median() < 1e6 {
+			t.Errorf("paces %v", paces)
+		}
 	}
 }
 

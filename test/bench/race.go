@@ -76,8 +76,9 @@ type pace struct {
 }
 
 // race measures the contenders in turn, round after round, so that what else
-// the machine does meets all of them. A first round that does not count finds
-// out how often to do it, and warms up.
+// the machine does meets all of them. Within a round each may have several
+// turns, which add up to one figure. A first round that does not count finds out
+// how often to do it, and warms up.
 func race(ctx context.Context, s scale, step func(string), contenders ...contender) ([]pace, error) {
 	paces := make([]pace, len(contenders))
 	times := make([]int, len(contenders))
@@ -95,22 +96,33 @@ func race(ctx context.Context, s scale, step func(string), contenders ...contend
 		}
 		times[i] = max(1, int(float64(n)*float64(s.Slice)/float64(took)))
 	}
+	turns := max(1, s.Turns)
+	for i := range times {
+		times[i] = max(1, times[i]/turns)
+	}
 	for range s.Rounds {
-		for i, c := range contenders {
-			if err := ctx.Err(); err != nil {
-				return nil, err
+		took, allocs := make([]time.Duration, len(contenders)), make([]uint64, len(contenders))
+		for range turns {
+			for i, c := range contenders {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				begun := time.Now()
+				err := c.do(times[i])
+				took[i] += time.Since(begun)
+				runtime.ReadMemStats(&after)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", c.name, err)
+				}
+				allocs[i] += after.Mallocs - before.Mallocs
 			}
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			begun := time.Now()
-			err := c.do(times[i])
-			took := time.Since(begun)
-			runtime.ReadMemStats(&after)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", c.name, err)
-			}
-			paces[i].ns = append(paces[i].ns, float64(took.Nanoseconds())/float64(times[i]))
-			paces[i].allocs = float64(after.Mallocs-before.Mallocs) / float64(times[i])
+		}
+		for i := range contenders {
+			n := float64(turns * times[i])
+			paces[i].ns = append(paces[i].ns, float64(took[i].Nanoseconds())/n)
+			paces[i].allocs = float64(allocs[i]) / n
 		}
 		step("round")
 	}

@@ -6,6 +6,7 @@ import "time"
 type scale struct {
 	Rounds int           // of each contender, in turn with the others
 	Slice  time.Duration // about how long one round of one contender takes
+	Turns  int           // pieces that a round is cut into, to alternate more often; 0 is 1
 
 	Live    []int // sizes of the sets that are looked up in
 	Lookups int   // different tokens of the cold look-ups
@@ -58,6 +59,13 @@ var scaleShort = scale{
 
 // few are the rounds of what takes long.
 func (s scale) few() int { return max(1, s.Rounds/3) }
+
+// paired is for contenders whose difference is smaller than what the speed of
+// the machine drifts by within a round.
+func (s scale) paired() scale {
+	s.Slice, s.Turns = 4*s.Slice, 16
+	return s
+}
 
 func (s scale) long() scale {
 	s.Live = append(s.Live[:len(s.Live):len(s.Live)], 10_000_000)

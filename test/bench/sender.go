@@ -32,6 +32,10 @@ var jtiNo atomic.Int64
 
 const jtiWidth = 20
 
+// sendTimeout is how long an answer is waited for: a disk may stall, but a
+// measurement that hangs says nothing.
+const sendTimeout = time.Minute
+
 // newSender connects to a hub, to revoke n tokens in each request.
 func (h *servedHub) newSender(ctx context.Context, n int, exp time.Time) (*sender, error) {
 	var one strings.Builder
@@ -120,10 +124,16 @@ func (s *sender) send() (seq uint64, err error) {
 			jti[at] = byte('0' + n%10)
 		}
 	}
-	if _, err := s.conn.Write(s.request); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return 0, err
 	}
-	return s.answer()
+	if _, err := s.conn.Write(s.request); err != nil {
+		return 0, fmt.Errorf("send revocations: %w", err)
+	}
+	if seq, err = s.answer(); err != nil {
+		return 0, fmt.Errorf("read the answer to revocations: %w", err)
+	}
+	return seq, nil
 }
 
 // answer reads an answer, whose status has to be 201.
