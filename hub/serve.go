@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/revocast/revocast/hub/feed"
 )
 
 const (
@@ -56,7 +58,7 @@ func (h *Hub) Serve(ctx context.Context, apiListener, opsListener net.Listener, 
 	most, perAddress := connectionsWithin(openFiles(), h.cfg.MaxConnections, h.cfg.MaxConnectionsPerAddress, h.cfg.Logger)
 	apiListener = limit(apiListener, most, perAddress, h.refused.Inc)
 	if secure != nil {
-		serve("API", func() error { return public.ServeTLS(apiListener, "", "") })
+		serve("API", func() error { return public.ServeTLS(feed.Gathering(apiListener), "", "") })
 	} else {
 		serve("API", func() error { return public.Serve(apiListener) })
 	}

@@ -255,7 +255,7 @@ func (f *Feed) Close() {
 	f.hubs.Close()
 }
 
-const leaveTime = time.Second
+const leaveTime = 2 * time.Second
 
 // Drain tells every connected subscriber to go elsewhere, spread evenly over
 // a window, so that they don't all arrive there at once. It does not wait.

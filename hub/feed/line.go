@@ -20,6 +20,7 @@ type line struct {
 	// Set once.
 	conn   net.Conn
 	secret *tls.Conn       // conn, if it is one
+	gather *gatherer       // beneath secret; nil if something else is
 	raw    syscall.RawConn // the socket beneath; nil if it can't be had
 	direct bool            // what is written to raw is what the reader gets
 	valid  func() bool     // nil: always
@@ -74,6 +75,7 @@ func newLine(s stream, conn net.Conn, valid func() bool, w *writer) *line {
 	l := &line{stream: s, conn: conn, valid: valid, writer: w, out: true}
 	if l.secret, _ = conn.(*tls.Conn); l.secret != nil {
 		conn = l.secret.NetConn()
+		l.gather, _ = conn.(*gatherer)
 	}
 	if c, ok := conn.(syscall.Conn); ok && socketsTry {
 		if raw, err := c.SyscallConn(); err == nil {
@@ -126,6 +128,9 @@ func (l *line) catchUp() (why string) {
 // write sends a piece, which has a deadline of its own.
 func (l *line) write(b []byte) (int, error) {
 	_ = l.conn.SetWriteDeadline(time.Now().Add(l.feed.cfg.WriteTimeout))
+	if l.gather != nil && len(b) > tlsRecord {
+		return l.gather.send(l.secret, b, l.feed.lines.room)
+	}
 	return l.conn.Write(b)
 }
 

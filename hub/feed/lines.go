@@ -22,7 +22,7 @@ import (
 // out: a goroutine of its own waits for the reader, a deadline for each piece,
 // and brings the line back when the reader has everything. Over TLS nothing
 // can be written without perhaps waiting, so there a line goes out for each
-// write. No writer ever waits for a reader.
+// write, and the records of a long one are gathered. No writer ever waits for a reader.
 //
 // # Who notices that a reader has gone
 //
@@ -32,11 +32,15 @@ import (
 type lines struct {
 	writers []*writer
 	next    atomic.Uint32 // whose turn it is to get a line
+	room    gatherRoom
 }
+
+// gatherers is how many lines of each processor gather at once: 1 MiB for each.
+const gatherers = 8
 
 // newLines makes one writer for each processor that Go may use.
 func newLines(f *Feed) *lines {
-	ls := new(lines)
+	ls := &lines{room: newGatherRoom(gatherers * runtime.GOMAXPROCS(0))}
 	for range runtime.GOMAXPROCS(0) {
 		ls.writers = append(ls.writers, newWriter(f))
 	}

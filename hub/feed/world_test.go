@@ -165,6 +165,7 @@ func (w *world) serve() {
 	switch w.http.EnableHTTP2 = way == overHTTP2; way {
 	case takenTLS, overHTTP2:
 		w.http.TLS = &tls.Config{Certificates: []tls.Certificate{w.certificate()}}
+		w.http.Listener = Gathering(w.http.Listener) // as the hub does
 		w.http.StartTLS()
 	default:
 		w.http.Start()
@@ -174,6 +175,9 @@ func (w *world) serve() {
 func transport(c net.Conn) *net.TCPConn {
 	if s, ok := c.(*tls.Conn); ok {
 		c = s.NetConn()
+	}
+	if g, ok := c.(*gatherer); ok {
+		c = g.Conn
 	}
 	return c.(*net.TCPConn)
 }
