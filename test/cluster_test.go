@@ -21,8 +21,11 @@ import (
 	"github.com/revocast/revocast/subscriber"
 )
 
-// logStream is the log, as NATS knows it.
-const logStream = "REVOCAST_default"
+// The log, and the mirror of it in another region, as NATS knows them.
+const (
+	logStream    = "REVOCAST_default"
+	mirrorStream = "REVOCAST_default_MIRROR"
+)
 
 // clusterWorld is hubs in this process, on NATS servers, and subscribers that
 // know all hubs.
@@ -159,6 +162,24 @@ func (w *clusterWorld) until(what string, ok func() bool) {
 			w.Fatalf("not within %v: %s", natstest.Patience, what)
 		}
 	}
+}
+
+// revokeAt asks a hub to revoke a jti, once.
+func revokeAt(addr, query, jti string) (*http.Response, []byte, error) {
+	req, err := http.NewRequest("POST", "http://"+addr+"/v1/revocations"+query, strings.NewReader(order(events.KindToken, jti)))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	req.Header.Set("Content-Type", "application/json")
+	req.GetBody = nil // or the client would ask again by itself
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, body, err
 }
 
 // revoke revokes a jti at any hub, as often as it takes to be acknowledged.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -221,7 +220,7 @@ func (w *natsWorld) nothingIsAcknowledged() {
 		asking.Go(func() {
 			sent := time.Now()
 			jti := fmt.Sprintf("refused-%d-%d", i, sent.UnixNano())
-			resp, body, err := revokeAt(h.addr, jti)
+			resp, body, err := revokeAt(h.addr, "", jti)
 			if err != nil {
 				w.Error(err)
 				return
@@ -247,23 +246,6 @@ func (w *natsWorld) nothingIsAcknowledged() {
 			w.Errorf("%s is fresh, and nobody can know that: %+v", st.Name, st)
 		}
 	}
-}
-
-func revokeAt(addr, jti string) (*http.Response, []byte, error) {
-	req, err := http.NewRequest("POST", "http://"+addr+"/v1/revocations", strings.NewReader(order(events.KindToken, jti)))
-	if err != nil {
-		return nil, nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+adminKey)
-	req.Header.Set("Content-Type", "application/json")
-	req.GetBody = nil
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return resp, body, err
 }
 
 // positionOf is the position that a hub tells; "" if it can't.

@@ -3,7 +3,6 @@ package test
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/revocast/revocast/events"
 	"github.com/revocast/revocast/hub"
 	"github.com/revocast/revocast/hub/api"
 	"github.com/revocast/revocast/internal/natstest"
@@ -25,19 +23,19 @@ type regionsWorld struct {
 	home, edge *clusterWorld
 }
 
-func newRegionsWorld(t *testing.T, servers int) *regionsWorld {
+func newRegionsWorld(t *testing.T, atHome, atEdge int) *regionsWorld {
 	t.Helper()
 	t.Parallel() // they wait more than they work
-	r, err := natstest.StartRegions(servers)
+	r, err := natstest.StartRegions(atHome, atEdge)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Shutdown)
 	return &regionsWorld{
 		Regions: r,
-		home:    newHubsOn(t, r.Home.URLs(), 1, func(c *hub.Config) { c.Name, c.Replicas = "at-home", servers }),
+		home:    newHubsOn(t, r.Home.URLs(), 1, func(c *hub.Config) { c.Name, c.Replicas = "at-home", atHome }),
 		edge: newHubsOn(t, r.Edge.URLs(), 1, func(c *hub.Config) {
-			c.Name, c.NATSHome, c.Replicas = "at-the-edge", natstest.HomeDomain, 1
+			c.Name, c.NATSHome, c.Replicas = "at-the-edge", natstest.HomeDomain, atEdge
 		}),
 	}
 }
@@ -64,17 +62,29 @@ func (w *regionsWorld) subscribe(name string, hubs ...*clusterWorld) *subscriber
 // url is that of the first hub.
 func (w *clusterWorld) url() string { return "http://" + w.hubs[0].addr }
 
+// until waits longer than others do: servers that mirror a stream take some
+// minutes to ask for it again, after they have heard nothing for ten seconds.
+func (w *regionsWorld) until(what string, ok func() bool) {
+	w.home.Helper()
+	const patience = 3 * time.Minute
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.home.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
 func (w *regionsWorld) mustBeFresh(subs ...*subscriber.Subscriber) {
 	w.home.Helper()
 	for _, s := range subs {
-		w.home.until(s.Status().Name+" is fresh", func() bool { return s.Status().State == subscriber.Fresh })
+		w.until(s.Status().Name+" is fresh", func() bool { return s.Status().State == subscriber.Fresh })
 	}
 }
 
 func (w *regionsWorld) mustRefuse(jti string, subs ...*subscriber.Subscriber) {
 	w.home.Helper()
 	for _, s := range subs {
-		w.home.until(s.Status().Name+" refuses "+jti, func() bool { return revokedIn(s, jti).Outcome == subscriber.Revoked })
+		w.until(s.Status().Name+" refuses "+jti, func() bool { return revokedIn(s, jti).Outcome == subscriber.Revoked })
 	}
 }
 
@@ -88,21 +98,10 @@ func (w *regionsWorld) mustNotRelyOn(s *subscriber.Subscriber, jti string) {
 	}
 }
 
-// send asks a hub to revoke a jti, once.
+// send asks the first hub to revoke a jti, once.
 func (w *clusterWorld) send(query, jti string) (status int, body []byte) {
 	w.Helper()
-	req, err := http.NewRequest("POST", w.url()+"/v1/revocations"+query, strings.NewReader(order(events.KindToken, jti)))
-	if err != nil {
-		w.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+adminKey)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err = io.ReadAll(resp.Body)
+	resp, body, err := revokeAt(w.hubs[0].addr, query, jti)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -113,7 +112,7 @@ func (w *clusterWorld) send(query, jti string) (status int, body []byte) {
 // either hub speaks for all, and a subscriber moves between them with its
 // position.
 func TestRegionsAreOneFeed(t *testing.T) {
-	w := newRegionsWorld(t, 3)
+	w := newRegionsWorld(t, 3, 1)
 	atHome, atEdge := w.subscribe("home-sub", w.home), w.subscribe("edge-sub", w.edge)
 	mover := w.subscribe("mover", w.edge, w.home)
 	w.home.revoke("by-home")
@@ -143,12 +142,12 @@ func TestRegionsAreOneFeed(t *testing.T) {
 	}
 
 	w.edge.end(w.edge.hubs[0])
-	w.home.until("it is with the hub at home", func() bool { return mover.Status().Hub == w.home.url() })
+	w.until("it is with the hub at home", func() bool { return mover.Status().Hub == w.home.url() })
 	w.mustBeFresh(mover)
 	w.home.revoke("while-it-was-away")
 	w.edge.start(w.edge.hubs[0])
 	w.home.end(w.home.hubs[0])
-	w.home.until("it is with the hub at the edge again", func() bool { return mover.Status().Hub == w.edge.url() })
+	w.until("it is with the hub at the edge again", func() bool { return mover.Status().Hub == w.edge.url() })
 	w.mustBeFresh(mover, atEdge)
 	w.mustRefuse("while-it-was-away", mover, atEdge)
 	w.edge.revoke("without-a-hub-at-home")
@@ -165,7 +164,7 @@ func TestRegionsAreOneFeed(t *testing.T) {
 // Without the link the other region is not fresh, revokes nothing, and says
 // so; home goes on. With it, all is good again by itself.
 func TestTheLinkToTheLogIsCut(t *testing.T) {
-	w := newRegionsWorld(t, 3)
+	w := newRegionsWorld(t, 3, 1)
 	atHome, atEdge := w.subscribe("home-sub", w.home), w.subscribe("edge-sub", w.edge)
 	mover := w.subscribe("mover", w.edge, w.home)
 	w.home.revoke("before")
@@ -179,8 +178,8 @@ func TestTheLinkToTheLogIsCut(t *testing.T) {
 	}
 	w.home.revoke("meanwhile")
 	w.mustNotRelyOn(atEdge, "meanwhile")
-	w.home.until("the subscriber at the edge notices", func() bool { return atEdge.Status().State != subscriber.Fresh })
-	w.home.until("who knows both hubs has moved", func() bool { return mover.Status().Hub == w.home.url() })
+	w.until("the subscriber at the edge notices", func() bool { return atEdge.Status().State != subscriber.Fresh })
+	w.until("who knows both hubs has moved", func() bool { return mover.Status().Hub == w.home.url() })
 	w.mustRefuse("meanwhile", atHome, mover)
 	w.mustBeFresh(atHome, mover)
 	if err := w.Heal(); err != nil {
@@ -200,10 +199,81 @@ func TestTheLinkToTheLogIsCut(t *testing.T) {
 	}
 }
 
+// A link that says nothing any more, and hands on late what was said meanwhile,
+// is no worse than one that is cut: nobody is fresh by what comes late.
+func TestTheLinkToTheLogSaysNothing(t *testing.T) {
+	w := newRegionsWorld(t, 3, 1)
+	atHome, atEdge := w.subscribe("home-sub", w.home), w.subscribe("edge-sub", w.edge)
+	mover := w.subscribe("mover", w.edge, w.home)
+	w.home.revoke("before")
+	w.mustRefuse("before", atHome, atEdge, mover)
+	w.Stall()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		resp, body, err := revokeAt(w.edge.hubs[0].addr, "", "perhaps")
+		if err != nil {
+			t.Error(err)
+		} else if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), `"unknown"`) {
+			t.Errorf("a revocation whose fate nobody knows: %d %s", resp.StatusCode, body)
+		}
+	}()
+	w.home.revoke("meanwhile")
+	w.mustNotRelyOn(atEdge, "meanwhile")
+	w.until("the subscriber at the edge notices", func() bool { return atEdge.Status().State != subscriber.Fresh })
+	w.until("who knows both hubs has moved", func() bool { return mover.Status().Hub == w.home.url() })
+	w.mustRefuse("meanwhile", atHome, mover)
+	w.mustBeFresh(atHome, mover)
+	<-sent
+	w.Flow()
+	w.mustRefuse("meanwhile", atEdge)
+	w.mustBeFresh(atEdge)
+	w.edge.revoke("after")
+	w.mustRefuse("after", atHome, atEdge, mover)
+	// By now what was sent has come or never will, and all agree on which.
+	came := revokedIn(atHome, "perhaps").Outcome
+	for _, s := range []*subscriber.Subscriber{atEdge, mover} {
+		if got := revokedIn(s, "perhaps").Outcome; got != came {
+			t.Errorf("%s says %v of what may have been revoked, the one at home %v", s.Status().Name, got, came)
+		}
+		if st := s.Status(); len(st.Resyncs) > 0 || len(st.Invalid) > 0 {
+			t.Errorf("%+v", st)
+		}
+	}
+}
+
+// The region has three servers, and each has a copy of the mirror: one that
+// stops takes nothing with it.
+func TestAServerOfTheMirrorStops(t *testing.T) {
+	w := newRegionsWorld(t, 1, 3)
+	atHome, atEdge := w.subscribe("home-sub", w.home), w.subscribe("edge-sub", w.edge)
+	w.home.revoke("before")
+	w.mustRefuse("before", atHome, atEdge)
+	leader := -1
+	w.until("the mirror has a leader", func() bool { leader = w.Edge.LeaderOf(mirrorStream); return leader >= 0 })
+	w.Edge.StopServer(leader)
+	w.home.revoke("by-home")
+	w.edge.revoke("by-edge")
+	w.mustRefuse("by-home", atHome, atEdge)
+	w.mustRefuse("by-edge", atHome, atEdge)
+	w.mustBeFresh(atEdge)
+	if err := w.Edge.StartServer(leader); err != nil {
+		t.Fatal(err)
+	}
+	w.edge.revoke("with-all-of-them")
+	w.mustRefuse("with-all-of-them", atHome, atEdge)
+	w.mustBeFresh(atEdge)
+	for _, s := range []*subscriber.Subscriber{atHome, atEdge} {
+		if st := s.Status(); len(st.Resyncs) > 0 || len(st.Invalid) > 0 {
+			t.Errorf("%+v", st)
+		}
+	}
+}
+
 // A mirror that stands still, with a link that works, proves nothing: where the
 // log ends is asked of the log.
 func TestTheMirrorStandsStill(t *testing.T) {
-	w := newRegionsWorld(t, 1)
+	w := newRegionsWorld(t, 1, 1)
 	atEdge := w.subscribe("edge-sub", w.edge)
 	w.home.revoke("before")
 	w.mustRefuse("before", atEdge)
@@ -215,7 +285,7 @@ func TestTheMirrorStandsStill(t *testing.T) {
 	}
 	w.home.revoke("meanwhile")
 	w.mustNotRelyOn(atEdge, "meanwhile")
-	w.home.until("the subscriber notices", func() bool { return atEdge.Status().State != subscriber.Fresh })
+	w.until("the subscriber notices", func() bool { return atEdge.Status().State != subscriber.Fresh })
 	if revokedIn(atEdge, "meanwhile").Outcome == subscriber.Revoked {
 		t.Error("the mirror did not stand still")
 	}

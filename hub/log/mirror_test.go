@@ -30,7 +30,7 @@ type regionsWorld struct {
 
 func newRegionsWorld(t testing.TB) *regionsWorld {
 	t.Helper()
-	regions.once.Do(func() { regions.Regions, regions.err = natstest.StartRegions(1) })
+	regions.once.Do(func() { regions.Regions, regions.err = natstest.StartRegions(1, 1) })
 	if regions.err != nil {
 		t.Fatal(regions.err)
 	}

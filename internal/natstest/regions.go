@@ -3,7 +3,6 @@ package natstest
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"sync"
@@ -18,23 +17,23 @@ const (
 	EdgeDomain = "edge"
 )
 
-// Regions is a cluster and, in another region, a server of its own that is a
-// leaf node of it. Each has its JetStream domain, and between them is a link
-// that can be cut.
+// Regions is a cluster and, in another region, another, whose servers are leaf
+// nodes of it. Each has its JetStream domain, and between them is a link that can
+// be cut.
 type Regions struct {
 	Home, Edge *Cluster
 	link       *link
 }
 
-// StartRegions starts both, with n servers at home, and returns when the leaf
-// node is connected.
-func StartRegions(n int) (*Regions, error) {
+// StartRegions starts both, with so many servers, and returns when the leaf nodes
+// are connected.
+func StartRegions(home, edge int) (*Regions, error) {
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
 	r := new(Regions)
-	r.Home, err = start(n, func(i int, o *server.Options) {
+	r.Home, err = start(home, func(i int, o *server.Options) {
 		o.JetStreamDomain = HomeDomain
 		if i == 0 {
 			// Not advertised, or the leaf node would find a way round the link.
@@ -48,13 +47,16 @@ func StartRegions(n int) (*Regions, error) {
 		r.Shutdown()
 		return nil, err
 	}
-	r.Edge, err = start(1, func(_ int, o *server.Options) {
-		o.ServerName, o.JetStreamDomain = "e0", EdgeDomain
+	r.Edge, err = start(edge, func(i int, o *server.Options) {
+		o.ServerName, o.Cluster.Name, o.JetStreamDomain = fmt.Sprintf("e%d", i), "edge", EdgeDomain
+		if edge == 1 {
+			o.Cluster.Name = "" // it is none
+		}
 		o.LeafNode.ReconnectInterval = retry
 		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{r.link.url()}}}
 	})
 	if err == nil {
-		err = eventually("the leaf node is connected", r.Linked)
+		err = eventually("the leaf nodes are connected", r.Linked)
 	}
 	if err != nil {
 		r.Shutdown()
@@ -63,23 +65,35 @@ func StartRegions(n int) (*Regions, error) {
 	return r, nil
 }
 
-// Linked reports whether the leaf node is connected.
+// Linked reports whether all leaf nodes that run are connected.
 func (r *Regions) Linked() bool {
-	s := r.Edge.Server(0)
-	return s != nil && s.NumLeafNodes() > 0
+	for i := range r.Edge.options {
+		if s := r.Edge.Server(i); s != nil && s.NumLeafNodes() == 0 {
+			return false
+		}
+	}
+	return true
 }
 
-// Cut cuts the link, and returns when both ends have noticed.
+// Cut cuts the link, and returns when home has noticed. The other end has by
+// then: it is a reset to both.
 func (r *Regions) Cut() error {
 	r.link.cut(true)
-	return eventually("the leaf node is cut off", func() bool { return !r.Linked() && r.Home.Server(0).NumLeafNodes() == 0 })
+	return eventually("the leaf nodes are cut off", func() bool { return r.Home.Server(0).NumLeafNodes() == 0 && !r.Linked() })
 }
 
 // Heal lets the link work again, and returns when it does.
 func (r *Regions) Heal() error {
 	r.link.cut(false)
-	return eventually("the leaf node is connected again", r.Linked)
+	return eventually("the leaf nodes are connected again", r.Linked)
 }
+
+// Stall has the link hand on nothing, and say nothing about it, until Flow: then
+// all of it arrives, late.
+func (r *Regions) Stall() { r.link.stall(true) }
+
+// Flow ends Stall.
+func (r *Regions) Flow() { r.link.stall(false) }
 
 // Hold has the mirror of a stream at home get nothing more, while its servers
 // believe that there is nothing to get, until it is let go. Home has to be one
@@ -138,9 +152,11 @@ type link struct {
 	to       string
 	wg       sync.WaitGroup
 
-	mu    sync.Mutex
-	dead  bool                  // guarded by mu
-	conns map[net.Conn]struct{} // guarded by mu: both sides of each
+	mu      sync.Mutex
+	dead    bool                  // guarded by mu
+	stalled bool                  // guarded by mu
+	changed *sync.Cond            // of mu: dead or stalled
+	conns   map[net.Conn]struct{} // guarded by mu: both sides of each
 }
 
 func newLink(port int) (*link, error) {
@@ -149,6 +165,7 @@ func newLink(port int) (*link, error) {
 		return nil, err
 	}
 	k := &link{listener: l, to: (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}).String(), conns: make(map[net.Conn]struct{})}
+	k.changed = sync.NewCond(&k.mu)
 	k.wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -176,16 +193,44 @@ func (k *link) carry(in net.Conn) {
 	back := make(chan struct{})
 	go func() {
 		defer close(back)
-		_, _ = io.Copy(in, out)
+		k.hand(in, out)
 		in.Close()
 	}()
-	_, _ = io.Copy(out, in)
+	k.hand(out, in)
 	out.Close()
 	<-back
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.conns, in)
 	delete(k.conns, out)
+}
+
+// hand hands on what one side says to the other, until either ends.
+func (k *link) hand(to, from net.Conn) {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		k.mu.Lock()
+		for k.stalled && !k.dead {
+			k.changed.Wait()
+		}
+		k.mu.Unlock()
+		if n > 0 {
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (k *link) stall(stalled bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stalled = stalled
+	k.changed.Broadcast()
 }
 
 func (k *link) add(conns ...net.Conn) bool {
@@ -205,6 +250,7 @@ func (k *link) cut(dead bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.dead = dead
+	k.changed.Broadcast()
 	for c := range k.conns {
 		if dead {
 			c.Close()
