@@ -42,7 +42,7 @@ func newWorld(t testing.TB, change ...func(*hub.Config)) *world {
 	w := &world{TB: t, log: new(logged)}
 	w.cfg = hub.Config{
 		DataDir: t.TempDir() + "/data", AdminKey: adminKey, DangerouslySkipSync: true, Version: "test", MaxStore: 1 << 30,
-		TickEvery: 50 * time.Millisecond, Heartbeat: 100 * time.Millisecond, DrainWindow: 100 * time.Millisecond,
+		TickEvery: 50 * time.Millisecond, Heartbeat: 10 * time.Second, DrainWindow: 100 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
@@ -131,7 +131,7 @@ func (w *world) ended() error {
 	select {
 	case err := <-w.served:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		w.Fatal("Serve does not end")
 		return nil
 	}
@@ -176,6 +176,32 @@ func must[T any](w *world, method, path, body string, status int) (v T) {
 		w.Fatal(err)
 	}
 	return v
+}
+
+// hold begins a request and does not end it, so that a hub that is told to stop
+// goes on serving, for as long as it waits for requests, until it is let go.
+func (w *world) hold() (letGo func()) {
+	w.Helper()
+	body, rest := io.Pipe()
+	req, err := http.NewRequestWithContext(w.Context(), "POST", w.url+"/v1/revocations", body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	req.Header.Set("Content-Type", "application/json")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if resp, err := w.client.Do(req); err == nil { // whatever it answers
+			resp.Body.Close()
+		}
+	}()
+	if _, err := rest.Write([]byte(" ")); err != nil { // it is on its way
+		w.Fatal(err)
+	}
+	letGo = sync.OnceFunc(func() { rest.Close(); <-done })
+	w.Cleanup(letGo)
+	return letGo
 }
 
 // stream opens the feed and returns its lines.

@@ -66,7 +66,9 @@ func newWorld(t testing.TB, change ...func(*setup)) *world {
 	t.Helper()
 	s := setup{retention: 90 * 24 * time.Hour}
 	s.api.Heartbeat = 50 * time.Millisecond
-	s.feed.TickEvery, s.feed.Heartbeat = 100*time.Millisecond, 200*time.Millisecond
+	// A hub is not ready some time after a tick was due, and the heartbeat is a
+	// part of that: long, so that no stall of the machine comes into it.
+	s.feed.TickEvery, s.feed.Heartbeat = 100*time.Millisecond, 10*time.Second
 	for _, f := range change {
 		f(&s)
 	}
