@@ -79,7 +79,17 @@ func TestASecondSignalStopsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.until(p, "it drains", func() bool { return strings.Contains(p.err.String(), "draining") })
-	if code := p.end(syscall.SIGTERM); code != -1 {
+	// It says so before it stops to listen to signals.
+	w.until(nil, "another signal ends it", func() bool {
+		_ = p.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.done:
+			return true
+		case <-time.After(100 * time.Millisecond):
+			return false
+		}
+	})
+	if code := p.ProcessState.ExitCode(); code != -1 {
 		t.Fatalf("exit code %d, want the signal to have killed it", code)
 	}
 }

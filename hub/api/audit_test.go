@@ -107,7 +107,7 @@ func TestAuditForgotten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(s *setup) {
 		withIssuers(s)
-		s.retention = 2 * time.Second
+		s.retention = 8 * time.Second
 		for i := range s.issuers {
 			s.issuers[i].MaxTokenLifetime, s.issuers[i].Skew = 100*time.Millisecond, time.Millisecond
 		}

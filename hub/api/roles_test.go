@@ -113,12 +113,15 @@ func TestWrongCredential(t *testing.T) {
 func TestTooManyFailures(t *testing.T) {
 	w := newWorld(t, withIssuers)
 	var g *got
-	for range 25 {
-		if g = w.ask("GET", "/v1/status", "", with("rvk_wrong")); g.status != 401 {
-			break
+	fail := func() {
+		for range 100 { // more may be made while this goes on
+			if g = w.ask("GET", "/v1/status", "", with("rvk_wrong")); g.status != 401 {
+				break
+			}
 		}
+		g.problem(429, api.TooManyFailures, "")
 	}
-	g.problem(429, api.TooManyFailures, "")
+	fail()
 	if g.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
@@ -126,7 +129,12 @@ func TestTooManyFailures(t *testing.T) {
 	if g := w.ask("GET", "/v1/status", ""); g.status != 200 {
 		t.Errorf("the admin key: %d", g.status)
 	}
-	w.ask("GET", "/v1/status", "", with(sign(ours, nil))).problem(429, api.TooManyFailures, "")
+	for end := time.Now().Add(20 * time.Second); ; fail() { // one more is forgiven each second
+		if g = w.ask("GET", "/v1/status", "", with(sign(ours, nil))); g.status == 429 || time.Now().After(end) {
+			break
+		}
+	}
+	g.problem(429, api.TooManyFailures, "")
 }
 
 func TestLimitedKey(t *testing.T) {

@@ -415,7 +415,7 @@ func (s *stream) next(name string) event {
 // mustEnd waits for the end of the stream.
 func (s *stream) mustEnd() {
 	s.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(20 * time.Second)
 	for {
 		select {
 		case _, ok := <-s.events:

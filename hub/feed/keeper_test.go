@@ -128,7 +128,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 // However late the file is, it is used as long as the log joins on to it.
 func TestStateWhoseRecordsHaveAgedOut(t *testing.T) {
 	short := func(_ *world, c *Config, l *log.Config) {
-		l.Retention = 2 * time.Second
+		l.Retention = 8 * time.Second
 		c.Issuer = func(string) (time.Duration, time.Duration, bool) { return time.Second, 0, true }
 	}
 	tests := map[string]struct {

@@ -151,11 +151,14 @@ func (f *Feed) append(ctx context.Context, p log.Proposal) (log.Receipt, error) 
 	if at, _ := f.log.Followed(); at >= r.Seq {
 		return r, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, foldPatience)
 	defer cancel()
 	_ = f.log.WaitFollowed(ctx, r.Seq)
 	return r, nil
 }
+
+// foldPatience is how long an answer waits for the fold.
+const foldPatience = 5 * time.Second
 
 func orderError(err error, i, n int) error {
 	parent := fmt.Sprintf("revocations[%d]", i)

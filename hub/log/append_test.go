@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -326,12 +327,14 @@ func TestPlainProposalsDoNotWaitForTheFollower(t *testing.T) {
 		settled <- got
 	}()
 	w.until("it is queued", func() bool { return l.queue.len() == 1 })
-	begin := time.Now()
+	fastest := time.Hour
 	for i := range 100 {
+		begin := time.Now()
 		w.append(l, fmt.Sprint("plain", i))
+		fastest = min(fastest, time.Since(begin))
 	}
-	if d := time.Since(begin); d > 100*patience/2 {
-		t.Errorf("100 appends took %v behind a follower that stands still", d)
+	if fastest > patience/2 {
+		t.Errorf("each of 100 appends took %v or more behind a follower that stands still", fastest)
 	}
 	close(leave)
 	go func() {
@@ -435,19 +438,19 @@ func TestAppendCanBeCancelled(t *testing.T) {
 	}
 	release()
 
-	inFlight := make(chan struct{})
+	inFlight, late := make(chan struct{}), make(chan struct{})
 	l2 := w.open()
-	l2.publish = func(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+	l2.publish = func(context.Context, *nats.Msg) (*jetstream.PubAck, error) {
 		close(inFlight)
-		<-ctx.Done() // the append's own time is up, not the caller's
-		return nil, ctx.Err()
+		<-late // until the append's own time is up, not the caller's
+		return nil, context.DeadlineExceeded
 	}
 	ctx, cancel = context.WithCancel(w.ctx())
-	l2.cfg.AppendTimeout = 100 * time.Millisecond
 	go func() { <-inFlight; cancel() }()
 	if _, err := l2.Append(ctx, Proposal{Draft: draftOf(t, "in-flight")}); !errors.Is(err, ErrUnknown) || !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled in flight: %v", err)
 	}
+	close(late)
 	l2.Close()
 	w.append(l, "after")
 	r.catchUp()
@@ -530,8 +533,12 @@ func TestFullDiskIsLeftAlone(t *testing.T) {
 		return disk{size: 1 << 40, free: free}, nil
 	}
 	w.append(l, "a")
+	if next := l.space.next.Load(); next < time.Now().UnixNano()-int64(soon) || next > time.Now().Add(time.Second).UnixNano() {
+		t.Errorf("the next look is due at %v", time.Unix(0, next))
+	}
+	l.space.next.Store(math.MaxInt64)
 	free--
-	w.append(l, "b") // within the second that the last look is good for
+	w.append(l, "b") // before the next look
 	l.space.next.Store(0)
 	if _, err := l.Append(w.ctx(), Proposal{Draft: draftOf(t, "c")}); !errors.Is(err, ErrFull) {
 		t.Errorf("append: %v, want ErrFull", err)

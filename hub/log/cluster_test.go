@@ -30,7 +30,8 @@ type clusterWorld struct {
 	testing.TB
 	*natstest.Cluster
 	feed string
-	home string // the domain of the log, if it is not these servers'
+	home string        // the domain of the log, if it is not these servers'
+	wait time.Duration // for the outcome of an append
 	log  *logged
 }
 
@@ -40,7 +41,7 @@ func newClusterWorld(t testing.TB) *clusterWorld {
 	if cluster.err != nil {
 		t.Fatal(cluster.err)
 	}
-	return &clusterWorld{TB: t, Cluster: cluster.Cluster, feed: feedOf(t), log: new(logged)}
+	return &clusterWorld{TB: t, Cluster: cluster.Cluster, feed: feedOf(t), wait: 2 * time.Second, log: new(logged)}
 }
 
 func feedOf(t testing.TB) string {
@@ -78,7 +79,7 @@ func (w *clusterWorld) open() *reader {
 }
 
 func (w *clusterWorld) config() Config {
-	return Config{Feed: w.feed, Home: w.home, Retention: 24 * time.Hour, Replicas: len(w.URLs()), Wait: true, AppendTimeout: 2 * time.Second, Logger: w.logger()}
+	return Config{Feed: w.feed, Home: w.home, Retention: 24 * time.Hour, Replicas: len(w.URLs()), Wait: true, AppendTimeout: w.wait, Logger: w.logger()}
 }
 
 // js is for what no hub does.

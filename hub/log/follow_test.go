@@ -173,7 +173,7 @@ func TestFollowAfterAnotherHistory(t *testing.T) {
 func TestChainAt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	short := func(c *Config) { c.Retention = 1500 * time.Millisecond }
+	short := func(c *Config) { c.Retention = 6 * time.Second }
 	l := w.open(short)
 	r := w.follow(l)
 	for _, name := range []string{"a", "b", "c"} {

@@ -210,7 +210,7 @@ func TestAgedOutHistoryGoesOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			short := func(c *Config) { c.Retention = time.Second }
+			short := func(c *Config) { c.Retention = 6 * time.Second }
 			l := w.open(short)
 			r := w.follow(l)
 			w.append(l, "a")
@@ -252,11 +252,11 @@ func TestAgedOutHistoryGoesOn(t *testing.T) {
 func TestFollowBeginsWithTheFirstRecordHeld(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	short := func(c *Config) { c.Retention = 1500 * time.Millisecond }
+	short := func(c *Config) { c.Retention = 6 * time.Second }
 	l := w.open(short)
 	w.append(l, "a")
 	w.append(l, "b")
-	time.Sleep(time.Second)
+	time.Sleep(4 * time.Second)
 	w.append(l, "c")
 	w.until("the first two have aged out", func() bool {
 		first, err := l.First(w.ctx())

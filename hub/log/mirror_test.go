@@ -36,8 +36,8 @@ func newRegionsWorld(t testing.TB) *regionsWorld {
 	}
 	return &regionsWorld{
 		regions.Regions,
-		&clusterWorld{TB: t, Cluster: regions.Home, feed: feedOf(t), log: new(logged)},
-		&clusterWorld{TB: t, Cluster: regions.Edge, feed: feedOf(t), log: new(logged), home: natstest.HomeDomain},
+		&clusterWorld{TB: t, Cluster: regions.Home, feed: feedOf(t), wait: soon, log: new(logged)},
+		&clusterWorld{TB: t, Cluster: regions.Edge, feed: feedOf(t), wait: soon, log: new(logged), home: natstest.HomeDomain},
 	}
 }
 
@@ -71,13 +71,14 @@ func TestHubsOfTwoRegionsHaveOneLog(t *testing.T) {
 	w.home.mustHaveOnce([]*reader{home, edge}, "before", "at-the-edge", "at-home")
 
 	// What the edge reads is the mirror: nobody of it consumes the log.
-	info, err := home.log.stream.Info(w.home.ctx())
-	if err != nil || info.State.Consumers != 1 {
-		t.Errorf("%d consume the log, want the hub at home alone; %v", info.State.Consumers, err)
-	}
-	if m := w.mirror().CachedInfo(); m.State.LastSeq != 3 || m.State.Consumers != 1 {
-		t.Errorf("the mirror ends at %d and has %d consumers", m.State.LastSeq, m.State.Consumers)
-	}
+	w.home.until("the hub at home alone consumes the log", func() bool {
+		info, err := home.log.stream.Info(w.home.ctx())
+		return err == nil && info.State.Consumers == 1
+	})
+	w.home.until("the mirror ends at 3, and the hub at the edge consumes it", func() bool {
+		m := w.mirror().CachedInfo()
+		return m.State.LastSeq == 3 && m.State.Consumers == 1
+	})
 	if err := edge.log.Tick(w.edge.ctx(), "edge-1", []byte("tick")); err != nil {
 		t.Error(err)
 	}
@@ -221,7 +222,7 @@ func TestAMirrorBeginsLate(t *testing.T) {
 	w := newRegionsWorld(t)
 	short := func(w *clusterWorld) *reader {
 		cfg := w.config()
-		cfg.Retention = time.Second
+		cfg.Retention = 6 * time.Second
 		l, err := Open(w.ctx(), w.connect(), cfg)
 		if err != nil {
 			t.Fatal(err)

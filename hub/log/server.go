@@ -195,6 +195,7 @@ func (s *Server) Connect() (*nats.Conn, error) {
 	nc, err := nats.Connect("",
 		nats.InProcessServer(s.nats),
 		nats.Name("revocast"),
+		nats.Timeout(20*time.Second), // nothing is on the way that could lose a word
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100*time.Millisecond),
 		nats.ReconnectBufSize(-1),

@@ -17,7 +17,7 @@ func TestADirectoryBelongsToOneServer(t *testing.T) {
 	if _, err := StartServer(ServerConfig{Dir: w.dir, Logger: quiet}); !errors.Is(err, ErrLocked) {
 		t.Fatalf("second server: %v, want ErrLocked", err)
 	}
-	if d := time.Since(begin); d > time.Second {
+	if d := time.Since(begin); d > soon {
 		t.Errorf("it took %v to be refused", d)
 	}
 	w.stopServer()
@@ -133,7 +133,7 @@ func TestServerNoticesThatItsDirectoryIsGone(t *testing.T) {
 				if !errors.Is(srv.Err(), ErrMoved) {
 					t.Errorf("failed with %v, want ErrMoved", srv.Err())
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(soon):
 				t.Error("goes on without its directory")
 			}
 		})

@@ -90,7 +90,7 @@ func (w *world) InProcessConn() (net.Conn, error) { return w.srv.Load().nats.InP
 
 func (w *world) connect() *nats.Conn {
 	w.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(w), nats.MaxReconnects(-1),
+	nc, err := nats.Connect("", nats.InProcessServer(w), nats.Timeout(soon), nats.MaxReconnects(-1),
 		nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {
