@@ -145,9 +145,7 @@ func TestRememberedTokens(t *testing.T) {
 		t.Errorf("not yet valid: %q", c)
 	}
 	w.step.Store(0)
-	if c := code(); c != "" {
-		t.Errorf("%q", c)
-	}
+	eventually(t, "good again", func() bool { return code() == "" }) // who looked at the clock meanwhile has to look again
 	// A signature counts for a minute only; then it is made sure of again.
 	first.checkedAt.Add(-int64(2 * reverify))
 	before := first.checkedAt.Load()
@@ -233,7 +231,7 @@ func TestProtect(t *testing.T) {
 // Promise of section 5: the policy decides per route, each decision is
 // counted, and a revocation that is known counts under every policy.
 func TestProtectWhileStale(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, soonClosed)
 	w.revoke(events.KindToken, "revoked")
 	w.mustReach()
 	w.hub.with(func() { w.hub.noTicks = true })

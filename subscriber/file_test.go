@@ -37,7 +37,7 @@ func coldStart(t *testing.T, between func(w *world, file string), with ...func(*
 
 // F20: a cold start while the hub is away is usable, stale, and says so.
 func TestColdStart(t *testing.T) {
-	w := coldStart(t, func(w *world, _ string) { w.step.Store(600_000) })
+	w := coldStart(t, func(w *world, _ string) { w.step.Store(600_000) }, func(_ *world, c *Config) { c.Policy = GraceThenClosed(5 * time.Second) })
 	raw := sign(t, map[string]any{"jti": "t5"})
 	if v := w.sub.Check(claims("t1", "")); v.Outcome != Revoked {
 		t.Errorf("%+v", v)

@@ -92,7 +92,7 @@ func TestGuard(t *testing.T) {
 		}
 	})
 	t.Run("policy closes", func(t *testing.T) {
-		w := newWorld(t)
+		w := newWorld(t, soonClosed)
 		waitReady(t, w.sub)
 		ctx, _ := w.guard(claims("t1", ""))
 		w.hub.with(func() { w.hub.noTicks = true })
@@ -108,7 +108,7 @@ func TestGuard(t *testing.T) {
 		}
 	})
 	t.Run("before anything is known", func(t *testing.T) {
-		w := newWorld(t, func(w *world, _ *Config) { w.hub.refuse = 503 })
+		w := newWorld(t, soonClosed, func(w *world, _ *Config) { w.hub.refuse = 503 })
 		ctx, _ := w.guard(claims("t1", ""))
 		if err := mustEnd(t, ctx); err != ErrStale {
 			t.Errorf("cause %v", err)

@@ -210,7 +210,7 @@ func (h *fakeHub) serveFeed(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hello := events.Hello{V: 1, Feed: h.feed, Epoch: h.epoch, Head: h.head(), Mode: events.ModeDelta,
-		HeartbeatMS: 150, Salt: h.salt, Keys: []events.PublicKey{h.key.Public()}, Claims: h.claims}
+		HeartbeatMS: 30_000, Salt: h.salt, Keys: []events.PublicKey{h.key.Public()}, Claims: h.claims}
 	next := uint64(0)
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		pos, err := events.ParsePosition(id)

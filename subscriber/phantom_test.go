@@ -624,7 +624,7 @@ func TestPhantomOutlivesItsJWT(t *testing.T) {
 // While the set is not fresh the policy decides, as it does for Protect; and
 // what is known to be revoked is refused under every policy.
 func TestPhantomWhileStale(t *testing.T) {
-	e := newEdge(t, nil, func(_ *world, c *Config) { c.MaxStaleness = 2 * time.Second })
+	e := newEdge(t, nil, soonClosed, func(_ *world, c *Config) { c.MaxStaleness = 2 * time.Second })
 	e.issues("good", nil)
 	e.issues("dead", map[string]any{"jti": "t2"})
 	e.revokeHandle("dead")

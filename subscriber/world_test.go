@@ -23,8 +23,10 @@ const testIssuer = "https://issuer.example"
 
 var discard = slog.New(slog.DiscardHandler)
 
-// world is a hub and a subscriber that follows it over a real socket, a
-// thousand times as hasty as usual.
+// world is a hub and a subscriber that follows it over a real socket. It is
+// hasty where nothing is lost by it: with proofs, and with trying again. What
+// gives up on a hub or on a token is patient, so that a machine that stands still
+// for a moment is not what a test sees; tests that are about that are hurried.
 type world struct {
 	t   *testing.T
 	hub *fakeHub
@@ -36,7 +38,7 @@ type world struct {
 const testStaleness = 300 * time.Millisecond
 
 var testTuning = tuning{
-	idle:         2 * time.Second,
+	idle:         30 * time.Second,
 	backoffFirst: 2 * time.Millisecond,
 	backoffMost:  30 * time.Millisecond,
 	steward:      10 * time.Millisecond,
@@ -53,6 +55,9 @@ func newWorld(t *testing.T, with ...func(*world, *Config)) *world {
 	return w
 }
 
+// soonClosed is for who waits until the policy closes.
+func soonClosed(_ *world, c *Config) { c.Policy = GraceThenClosed(time.Second) }
+
 func (w *world) start(with ...func(*world, *Config)) {
 	w.t.Helper()
 	c := Config{
@@ -61,7 +66,7 @@ func (w *world) start(with ...func(*world, *Config)) {
 		Name:         "sub",
 		Issuers:      []Issuer{{Iss: testIssuer, Keys: testJWKS(), MaxTokenLifetime: 2 * time.Hour}},
 		MaxStaleness: testStaleness,
-		Policy:       GraceThenClosed(time.Second),
+		Policy:       GraceThenClosed(time.Minute),
 		Logger:       slog.New(slog.NewTextHandler(logWriter(w.t), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range with {

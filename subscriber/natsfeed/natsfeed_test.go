@@ -35,7 +35,7 @@ type world struct {
 
 func newWorld(t *testing.T, permissions *server.Permissions) *world {
 	w := &world{T: t}
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, Users: []*server.User{
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, AuthTimeout: 60, Users: []*server.User{
 		{Username: "hub", Password: "h"}, {Username: "sub", Password: "s", Permissions: permissions}}})
 	w.must(err)
 	s.Start()
@@ -44,10 +44,10 @@ func newWorld(t *testing.T, permissions *server.Permissions) *world {
 		t.Fatal("the server does not start")
 	}
 	w.server = s
-	w.hub, err = nats.Connect(s.ClientURL(), nats.UserInfo("hub", "h"))
+	w.hub, err = nats.Connect(s.ClientURL(), nats.UserInfo("hub", "h"), nats.Timeout(time.Minute))
 	w.must(err)
 	t.Cleanup(w.hub.Close)
-	w.transport, err = New(Config{URLs: []string{s.ClientURL()}, Options: []nats.Option{nats.UserInfo("sub", "s")}})
+	w.transport, err = New(Config{URLs: []string{s.ClientURL()}, Options: []nats.Option{nats.UserInfo("sub", "s"), nats.Timeout(time.Minute)}})
 	w.must(err)
 	t.Cleanup(w.transport.Close)
 	w.serve(events.HubAttach, func([]byte) *nats.Msg {
