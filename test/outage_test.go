@@ -21,7 +21,7 @@ func TestHubStoppedUnderAResourceServer(t *testing.T) {
 	w.startHub()
 	sub := w.subscribe(func(c *subscriber.Config) {
 		c.MaxStaleness = time.Second
-		c.Policy = subscriber.GraceThenClosed(time.Second)
+		c.Policy = subscriber.GraceThenClosed(8 * time.Second)
 	})
 	server := httptest.NewServer(sub.Protect(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		io.WriteString(rw, "fine")

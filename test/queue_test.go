@@ -159,7 +159,11 @@ func TestQueuedWork(t *testing.T) {
 	begin := func(message []byte) <-chan error {
 		ended := make(chan error, 1)
 		go func() { ended <- works.take(t.Context(), message) }()
-		<-running
+		select {
+		case <-running:
+		case err := <-ended:
+			t.Fatalf("it was not begun: %v", err)
+		}
 		return ended
 	}
 	ended := begin(enqueue("running", nil))

@@ -70,6 +70,7 @@ func newEdge(sub *subscriber.Subscriber, issuer *issuer, base string) (http.Hand
 	gateway, err := sub.Phantom(subscriber.PhantomConfig{
 		Issuer:   issuer.iss,
 		Exchange: introspection(base+"/introspect", "gateway", issuer.secret),
+		Timeout:  patience,
 	})
 	if err != nil {
 		return nil, err

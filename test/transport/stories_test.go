@@ -270,6 +270,7 @@ func TestAnswers(t *testing.T) {
 func TestBye(t *testing.T) {
 	t.Parallel()
 	overEach(t, func(w *world) {
+		w.tweak = func(c *feed.Config) { c.Heartbeat = 15 * time.Second } // who is left for silence hears no bye
 		w.openHub()
 		w.openHub()
 		w.subscribe()
@@ -331,9 +332,7 @@ func TestStalled(t *testing.T) {
 		w.mustReach(h)
 		w.revoke(h, "first")
 		w.mustEnforce("first") // and the session waits
-		if n := w.sub.Status().Sessions["failed"]; n != 0 {
-			t.Fatalf("%d sessions have failed before", n) // the control
-		}
+		before := w.sub.Status().Sessions["failed"]
 		w.wire.flood()
 		for i := range 5 {
 			begun := time.Now()
@@ -347,7 +346,7 @@ func TestStalled(t *testing.T) {
 		close(w.stall)
 		w.mustEnforce("t0", "t4")
 		w.mustReach(h)
-		w.eventually("counted", func(s subscriber.Status) bool { return s.Sessions["failed"] > 0 })
+		w.eventually("counted", func(s subscriber.Status) bool { return s.Sessions["failed"] > before })
 		w.mustResync(never)
 	})
 }

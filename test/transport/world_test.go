@@ -108,7 +108,7 @@ func (w *world) must(err error) {
 // startNATS starts a server on a free port of the loopback interface.
 func (w *world) startNATS(o *server.Options) *server.Server {
 	w.Helper()
-	o.Host, o.Port, o.NoSigs, o.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
+	o.Host, o.Port, o.NoSigs, o.NoLog, o.AuthTimeout = "127.0.0.1", server.RANDOM_PORT, true, true, 60
 	s, err := server.NewServer(o)
 	w.must(err)
 	s.Start()
@@ -121,7 +121,7 @@ func (w *world) startNATS(o *server.Options) *server.Server {
 
 func (w *world) connect(s *server.Server, o ...nats.Option) *nats.Conn {
 	w.Helper()
-	nc, err := nats.Connect(s.ClientURL(), append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectBufSize(-1),
+	nc, err := nats.Connect(s.ClientURL(), append([]nats.Option{nats.Timeout(time.Minute), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, o...)...)
 	w.must(err)
 	w.Cleanup(nc.Close)
