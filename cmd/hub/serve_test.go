@@ -225,6 +225,7 @@ func TestFewFilesAreFewConnections(t *testing.T) {
 	w := newWorld(t)
 	w.files = 300
 	p := w.serve()
-	mustShow(t, p.err.String(), "may open few files", "connections=150")
+	w.until(p, "it warns", func() bool { return strings.Contains(p.err.String(), "may open few files") })
+	mustShow(t, p.err.String(), "connections=150")
 	w.do("revoke", "subject", "alice", "--iss", iss)
 }
