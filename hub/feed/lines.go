@@ -22,7 +22,8 @@ import (
 // out: a goroutine of its own waits for the reader, a deadline for each piece,
 // and brings the line back when the reader has everything. Over TLS nothing
 // can be written without perhaps waiting, so there a line goes out for each
-// write, and the records of a long one are gathered. No writer ever waits for a reader.
+// write, and the records of a long one are gathered. No writer ever waits for a
+// reader.
 //
 // # Who notices that a reader has gone
 //
@@ -32,7 +33,7 @@ import (
 type lines struct {
 	writers []*writer
 	next    atomic.Uint32 // whose turn it is to get a line
-	room    gatherRoom
+	room    gatherRoom    // for lines over TLS
 }
 
 // gatherers is how many lines of each processor gather at once: 1 MiB for each.
