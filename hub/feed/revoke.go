@@ -157,8 +157,9 @@ func (f *Feed) append(ctx context.Context, p log.Proposal) (log.Receipt, error) 
 	return r, nil
 }
 
-// foldPatience is how long an answer waits for the fold.
-const foldPatience = 5 * time.Second
+// foldPatience is how long an answer waits for the fold: no longer, for where
+// the fold stands still, as without NATS, the answer is all there is to say.
+const foldPatience = time.Second
 
 func orderError(err error, i, n int) error {
 	parent := fmt.Sprintf("revocations[%d]", i)
